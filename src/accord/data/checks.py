@@ -1,0 +1,120 @@
+"""Can a model learn from these comparisons? Counts and lines of those it cannot; reading that refuses or drops them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from accord.data.formats import comparison_of, parse_pair
+from accord.data.jsonl import Row, read_rows, refuse
+from accord.errors import DataError
+from accord.types import Comparison
+
+FaultKind = Literal["identical", "empty_completion", "malformed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One row that cannot be used: its line, and why."""
+
+    line: int
+    kind: FaultKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How many rows there are, how many are usable, and the fault of each that is not."""
+
+    rows: int
+    usable: int
+    faults: tuple[Fault, ...]
+
+    @property
+    def identical(self) -> int:
+        """Pairs whose answers are equal: their margin is 0 for ever."""
+        return len(self.lines("identical"))
+
+    @property
+    def empty_completion(self) -> int:
+        """Pairs in which one answer is empty."""
+        return len(self.lines("empty_completion"))
+
+    @property
+    def malformed(self) -> int:
+        """Rows that are no comparison."""
+        return len(self.lines("malformed"))
+
+    def lines(self, kind: FaultKind) -> tuple[int, ...]:
+        """Return the lines with this kind of fault."""
+        return tuple(fault.line for fault in self.faults if fault.kind == kind)
+
+    def __str__(self) -> str:
+        return (
+            f"rows={self.rows}, usable={self.usable}, identical={self.identical}, "
+            f"empty_completion={self.empty_completion}, malformed={self.malformed}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonSet:
+    """The usable comparisons of a file and the report on all its rows."""
+
+    comparisons: tuple[Comparison, ...]
+    report: Report
+
+
+_WHY = {
+    "identical": "chosen and rejected are equal, so there is no preference to learn",
+    "empty_completion": "an answer is empty (one text may be the start of the other)",
+}
+
+
+def check_comparisons(rows: Iterable[Row]) -> Report:
+    """Return the report on rows of comparisons, in any format that `accord.data.formats` reads."""
+    return _sort(rows, "")[1]
+
+
+def read_comparisons(path: str | Path, drop: bool = False) -> ComparisonSet:
+    """Return the comparisons of a `.jsonl` or `.jsonl.gz` file in any known format, and the report on its rows.
+
+    With `drop`, pairs that are identical or have an empty answer are left out and counted; malformed rows are refused
+    always, since what they meant to say is unknown.
+
+    Raises:
+        DataError: file and line of every row that cannot be used, or that no row can.
+    """
+    path = Path(path)
+    comparisons, report = _sort(read_rows(path), path.name)
+    refused = [fault for fault in report.faults if fault.kind == "malformed" or not drop]
+    if refused:
+        hint = "" if any(fault.kind == "malformed" for fault in refused) else "; correct the row, or drop such rows"
+        refuse(path, [(fault.line, f"{fault.message}{hint}") for fault in refused])
+    if not comparisons:
+        raise DataError(f"{path}: no usable comparison is left ({report})")
+    return ComparisonSet(tuple(comparisons), report)
+
+
+def _sort(rows: Iterable[Row], origin: str) -> tuple[list[Comparison], Report]:
+    comparisons: list[Comparison] = []
+    faults: list[Fault] = []
+    first: dict[str, int] = {}
+    count = 0
+    for row in rows:
+        count += 1
+        try:
+            pair = parse_pair(row.data)
+            comparison = comparison_of(row, pair, origin)
+            if comparison.id in first:
+                raise DataError(f"id '{comparison.id}' is used before, on line {first[comparison.id]}")
+        except DataError as error:
+            faults.append(Fault(row.line, "malformed", str(error)))
+            continue
+        first[comparison.id] = row.line
+        if pair.fault is not None:
+            faults.append(Fault(row.line, pair.fault, _WHY[pair.fault]))
+        else:
+            comparisons.append(comparison)
+    return comparisons, Report(count, len(comparisons), tuple(faults))

@@ -1,0 +1,284 @@
+"""The records of `accord.types` <-> JSON lines.
+
+A prompt's row is `{"id", "kind", "clause", "family", "split", "messages"}` with `form`, `pair` and `source` where they
+say something; a demonstration's last message is the assistant's answer. Unknown keys are refused: a misspelt `split`
+would let a sealed prompt into training. Other people's formats are read in `accord.data.formats`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast, get_args
+
+from accord.data.jsonl import read_rows, refuse, write_rows
+from accord.data.messages import messages_from_rows, messages_to_rows
+from accord.errors import DataError, nearest
+from accord.types import (
+    Attempt,
+    Choice,
+    Comparison,
+    Conversation,
+    Demonstration,
+    Finding,
+    Kind,
+    Outcome,
+    Prompt,
+    Score,
+    Split,
+)
+
+Record = Prompt | Demonstration | Comparison | Choice | Attempt | Finding
+_R = TypeVar("_R")
+
+# Key -> type of its value, and for optional keys the value where the row has none.
+_PROMPT = {"id": str, "kind": str, "clause": str, "family": str, "split": str, "messages": list}
+_PROMPT_OPTIONAL = {"form": "", "pair": "", "source": ""}
+_CHOICE = {"id": str, "family": str, "question": str, "choices": list, "answer": int}
+_ATTEMPT = {
+    "id": str, "prompt": dict, "condition": str, "answer": str, "n_tokens": int, "truncated": bool, "score": dict,
+    "seed": int,
+}  # fmt: skip
+_FINDING = {"id": str, "prompt": dict, "answer": str, "outcome": str, "failure": str, "condition": str}
+_FAILURES = ("harmful-compliance", "over-refusal", "not-an-answer")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """Prompts, and the reference answers (by prompt id) that their rows carried: kept aside, never shown to a model."""
+
+    prompts: tuple[Prompt, ...]
+    references: Mapping[str, str]
+
+
+def read_demonstrations(path: str | Path) -> list[Demonstration]:
+    """Return the demonstrations in a JSONL file.
+
+    Raises:
+        DataError: one message with file and line of every fault; ids must be unique.
+    """
+    return _read(path, demonstration_from_row, lambda record: record.prompt.id)
+
+
+def read_prompts(path: str | Path) -> PromptSet:
+    """Return the prompts in a JSONL file; an assistant's last message is its reference answer and is kept aside.
+
+    Raises:
+        DataError: one message with file and line of every fault; ids must be unique.
+    """
+    pairs = _read(path, prompt_from_row, lambda pair: pair[0].id)
+    references = {prompt.id: reference for prompt, reference in pairs if reference is not None}
+    return PromptSet(tuple(prompt for prompt, _ in pairs), references)
+
+
+def read_choices(path: str | Path) -> list[Choice]:
+    """Return the multiple-choice questions in a JSONL file.
+
+    Raises:
+        DataError: one message with file and line of every fault; ids must be unique.
+    """
+    return _read(path, choice_from_row, lambda record: record.id)
+
+
+def read_attempts(path: str | Path) -> list[Attempt]:
+    """Return the attempts in a JSONL file.
+
+    Raises:
+        DataError: one message with file and line of every fault; ids must be unique.
+    """
+    return _read(path, attempt_from_row, lambda record: record.id)
+
+
+def read_findings(path: str | Path) -> list[Finding]:
+    """Return the findings in a JSONL file.
+
+    Raises:
+        DataError: one message with file and line of every fault; ids must be unique.
+    """
+    return _read(path, finding_from_row, lambda record: record.id)
+
+
+def write_records(path: str | Path, records: Iterable[Record], references: Mapping[str, str] | None = None) -> int:
+    """Write records as JSONL, whole or not at all, and return how many; `references` are answers by prompt id.
+
+    Raises:
+        DataError: if a record holds what JSON cannot.
+    """
+    known = references or {}
+    return write_rows(path, (to_row(record, known.get(getattr(record, "id", ""))) for record in records))
+
+
+def to_row(record: Record, reference: str | None = None) -> dict[str, Any]:
+    """Return the JSON object of one record; `reference` is the answer that a prompt's row carries along."""
+    match record:
+        case Prompt():
+            return _prompt_row(record, reference)
+        case Demonstration():
+            return _prompt_row(record.prompt, record.answer)
+        case Comparison():
+            answers = {
+                "chosen": [{"role": "assistant", "content": record.chosen}],
+                "rejected": [{"role": "assistant", "content": record.rejected}],
+            }
+            row = {"id": record.id, "prompt": messages_to_rows(record.messages), **answers, "split": record.split}
+            return row | _said(record, ("family", "source", "clause"))
+        case Choice():
+            return {name: getattr(record, name) for name in (*_CHOICE, "split")} | {"choices": list(record.choices)}
+        case Attempt():
+            score = {"outcome": record.score.outcome.value, "scorer": record.score.scorer}
+            score |= _said(record.score, ("reason", "evidence"))
+            row = {name: getattr(record, name) for name in _ATTEMPT}
+            return row | {"prompt": _prompt_row(record.prompt, None), "score": score}
+        case Finding():
+            row = {name: getattr(record, name) for name in (*_FINDING, "status", "sealed")}
+            return row | {"prompt": _prompt_row(record.prompt, None), "outcome": record.outcome.value}
+
+
+def prompt_from_row(row: Mapping[str, Any]) -> tuple[Prompt, str | None]:
+    """Return a row's prompt and its reference answer, None where it has none.
+
+    Raises:
+        DataError: if a key is missing, unknown or of the wrong kind, or no user's turn stands last before the answer.
+    """
+    got = _fields(row, _PROMPT, _PROMPT_OPTIONAL)
+    messages = messages_from_rows(got["messages"])
+    reference: str | None = None
+    if messages[-1].role == "assistant":
+        if messages[-1].extra:
+            beside = ", ".join(sorted(messages[-1].extra))
+            raise DataError(f"the last answer carries {beside}, which an answer of plain text cannot keep")
+        reference, messages = messages[-1].content, messages[:-1]
+    if not messages or messages[-1].role != "user":
+        raise DataError("no user's turn before the answer; expected a user's message to be answered")
+    if not messages[-1].content.strip():
+        raise DataError("the user's last message is empty; expected a request")
+    kind = cast(Kind, _one_of(got["kind"], get_args(Kind), "kind"))
+    split = cast(Split, _one_of(got["split"], get_args(Split), "split"))
+    # An ordinary request falls under no clause; without a family or an id the fence has nothing to hold on to.
+    blank = [name for name in ("id", "family", *(("clause",) if kind != "ordinary" else ())) if not got[name].strip()]
+    if blank:
+        raise DataError(f"empty: {', '.join(blank)}; expected a value in each")
+    prompt = Prompt(
+        got["id"], messages, kind, got["clause"], got["family"], split, got["form"], got["source"], got["pair"]
+    )
+    return prompt, reference
+
+
+def demonstration_from_row(row: Mapping[str, Any]) -> Demonstration:
+    """Return a row's demonstration.
+
+    Raises:
+        DataError: as `prompt_from_row`, and if the row ends without an assistant's answer.
+    """
+    prompt, answer = prompt_from_row(row)
+    if answer is None or not answer.strip():
+        raise DataError("no answer; expected a last message of the assistant with the answer that the policy asks for")
+    return Demonstration(prompt, answer)
+
+
+def choice_from_row(row: Mapping[str, Any]) -> Choice:
+    """Return a row's multiple-choice question.
+
+    Raises:
+        DataError: if a key is missing, unknown or of the wrong kind, or the answer is no index of a choice.
+    """
+    got = _fields(row, _CHOICE, {"split": "verify"})
+    choices = got["choices"]
+    if len(choices) < 2 or not all(isinstance(choice, str) and choice.strip() for choice in choices):
+        raise DataError(f"'choices' is {choices!r}; expected at least two texts")
+    if len(set(choices)) < len(choices):
+        raise DataError("two choices are equal, so the right one cannot be told apart")
+    if not 0 <= got["answer"] < len(choices):
+        raise DataError(f"'answer' is {got['answer']}; expected an index from 0 to {len(choices) - 1}")
+    split = cast(Split, _one_of(got["split"], get_args(Split), "split"))
+    return Choice(got["id"], got["question"], tuple(choices), got["answer"], got["family"], split)
+
+
+def attempt_from_row(row: Mapping[str, Any]) -> Attempt:
+    """Return a row's attempt.
+
+    Raises:
+        DataError: if a key is missing, unknown or of the wrong kind, at any level.
+    """
+    got = _fields(row, _ATTEMPT, {})
+    score = _fields(got["score"], {"outcome": str, "scorer": str}, {"reason": "", "evidence": ""})
+    outcome = Outcome(_one_of(score["outcome"], [o.value for o in Outcome], "outcome"))
+    got["score"] = Score(outcome, score["scorer"], score["reason"], score["evidence"])
+    got["prompt"] = prompt_from_row(got["prompt"])[0]
+    return Attempt(**got)
+
+
+def finding_from_row(row: Mapping[str, Any]) -> Finding:
+    """Return a row's finding.
+
+    Raises:
+        DataError: if a key is missing, unknown or of the wrong kind, at any level.
+    """
+    got = _fields(row, _FINDING, {"status": "open", "sealed": False})
+    got["outcome"] = Outcome(_one_of(got["outcome"], [o.value for o in Outcome], "outcome"))
+    got["failure"] = _one_of(got["failure"], _FAILURES, "failure")
+    got["status"] = cast(Literal["open", "fixed"], _one_of(got["status"], ("open", "fixed"), "status"))
+    got["prompt"] = prompt_from_row(got["prompt"])[0]
+    return Finding(**got)
+
+
+def _read(path: str | Path, convert: Callable[[Mapping[str, Any]], _R], id_of: Callable[[_R], str]) -> list[_R]:
+    records: list[_R] = []
+    faults: list[tuple[int, str]] = []
+    first: dict[str, int] = {}
+    for row in read_rows(path):
+        try:
+            record = convert(row.data)
+        except DataError as error:
+            faults.append((row.line, str(error)))
+            continue
+        id = id_of(record)
+        if id in first:
+            faults.append((row.line, f"id '{id}' is used before, on line {first[id]}; expected each id once"))
+        first.setdefault(id, row.line)
+        records.append(record)
+    refuse(path, faults)
+    return records
+
+
+def _fields(row: Mapping[str, Any], required: Mapping[str, type], optional: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row's values and the defaults of what it leaves out; all faults in one message."""
+    known = {**required, **{name: type(default) for name, default in optional.items()}}
+    faults = [f"unknown key '{name}'{nearest(name, known)}" for name in row if name not in known]
+    faults += [f"'{name}' is missing" for name in required if name not in row]
+    for name, kind in known.items():
+        # bool is an int to Python, but `"answer": true` is a mistake.
+        if name in row and (not isinstance(row[name], kind) or (kind is int and isinstance(row[name], bool))):
+            faults.append(f"'{name}' is {row[name]!r:.60}; expected {_CALLED[kind]}")
+    if faults:
+        raise DataError("; ".join(faults))
+    return {**optional, **row}
+
+
+_CALLED = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
+
+
+def _one_of(value: str, known: Sequence[str], what: str) -> str:
+    if value not in known:
+        raise DataError(f"'{what}' is '{value}'{nearest(value, known) or '; expected one of ' + ', '.join(known)}")
+    return value
+
+
+def _prompt_row(prompt: Prompt, answer: str | None) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(prompt, name) for name in ("id", "kind", "clause", "family")}
+    row |= _said(prompt, ("form", "pair"))
+    row["split"] = prompt.split
+    row |= _said(prompt, ("source",))
+    turns = messages_to_rows(prompt.messages)
+    return row | {"messages": turns if answer is None else [*turns, {"role": "assistant", "content": answer}]}
+
+
+def _said(record: object, names: Sequence[str]) -> dict[str, Any]:
+    """Return the optional values that say something."""
+    return {name: getattr(record, name) for name in names if getattr(record, name)}
+
+
+def as_text(messages: Conversation) -> str:
+    """Return all that the user says, one turn a line: what two prompts are compared by."""
+    return "\n".join(message.content for message in messages if message.role == "user")

@@ -1,0 +1,1 @@
+"""From attempts to evidence: rates with their uncertainty, conditions compared, and release goals."""

@@ -1,0 +1,117 @@
+"""What is taken from the language-model head: log-probabilities and divergences at chosen positions, in chunks.
+
+Logits over a whole vocabulary are the largest tensor of a training step, and needed only where a loss is taken. For a frozen
+head the gradient with respect to the hidden state is known in the forward pass (one more matrix product a chunk, which the
+backward pass would need anyway), so only [N, D] is kept instead of [N, V].
+
+Shapes: N positions, D hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from accord.models.packed import Projection
+
+CHUNK_ROWS = 256
+
+
+def token_logps(hidden_ND: Tensor, head: Projection | Tensor, targets_N: Tensor) -> Tensor:
+    """Return log p(target) at each position, in fp32. Shape [N].
+
+    `head` is the weight [V, D], trained or not, or a frozen head's packed `Projection`. Differentiable in `hidden_ND`, and in
+    the weight where it is trained.
+    """
+    if isinstance(head, Tensor) and head.requires_grad:
+        return _chunked(_logps_of_rows, hidden_ND, head, targets_N)
+    return cast(Tensor, _FrozenHeadLogps.apply(hidden_ND, _projection(head), targets_N))
+
+
+def forward_kl(
+    hidden_ND: Tensor, head: Projection | Tensor, reference_ND: Tensor, reference_head: Projection | Tensor
+) -> Tensor:
+    """Return KL(reference || model) over the full vocabulary at each position, in fp32 nats. Shape [N].
+
+    `reference_ND` are the reference model's last hidden states at the same positions; they carry no gradient.
+    """
+    reference = _projection(reference_head)
+    if isinstance(head, Tensor) and head.requires_grad:
+        return _chunked(lambda h, w, r: _kl_of_rows(h, w, r, reference), hidden_ND, head, reference_ND)
+    return cast(Tensor, _FrozenHeadKL.apply(hidden_ND, _projection(head), reference_ND, reference))
+
+
+def _projection(head: Projection | Tensor) -> Projection:
+    return head if isinstance(head, Projection) else Projection(head)
+
+
+def _logps_of_rows(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+    logps_NV = F.log_softmax(F.linear(hidden_ND, weight_VD).float(), dim=-1)
+    return logps_NV.gather(1, targets_N[:, None]).squeeze(1)
+
+
+def _kl_of_rows(hidden_ND: Tensor, weight_VD: Tensor, reference_ND: Tensor, reference: Projection) -> Tensor:
+    model_NV = F.log_softmax(F.linear(hidden_ND, weight_VD).float(), dim=-1)
+    reference_NV = F.log_softmax(reference.forward(reference_ND).float(), dim=-1)
+    return (reference_NV.exp() * (reference_NV - model_NV)).sum(-1)
+
+
+def _chunked(function: Any, hidden_ND: Tensor, weight_VD: Tensor, other_N: Tensor) -> Tensor:
+    parts = [
+        checkpoint(function, h, weight_VD, o, use_reentrant=False)
+        for h, o in zip(hidden_ND.split(CHUNK_ROWS), other_N.split(CHUNK_ROWS), strict=True)
+    ]
+    return torch.cat(parts) if parts else hidden_ND.new_zeros(0, dtype=torch.float32)
+
+
+class _FrozenHeadLogps(torch.autograd.Function):
+    """d log p(y) / d h = W[y] - softmax(W h) W."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, head: Projection, targets_N: Tensor) -> Tensor:
+        logps_N = torch.empty(hidden_ND.shape[0], dtype=torch.float32, device=hidden_ND.device)
+        slope_ND = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
+        for start in range(0, hidden_ND.shape[0], CHUNK_ROWS):
+            rows = slice(start, start + CHUNK_ROWS)
+            targets = targets_N[rows]
+            logits = head.forward(hidden_ND[rows]).float()
+            norm = logits.logsumexp(-1)
+            logps_N[rows] = logits.gather(1, targets[:, None]).squeeze(1) - norm
+            if slope_ND is not None:
+                probs = logits.sub_(norm[:, None]).exp_().to(hidden_ND.dtype)
+                slope_ND[rows] = head.weight[targets] - head.transpose(probs)
+        ctx.save_for_backward(slope_ND)
+        return logps_N
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
+        (slope_ND,) = ctx.saved_tensors
+        return (grads[0][:, None] * slope_ND).to(slope_ND.dtype), None, None
+
+
+class _FrozenHeadKL(torch.autograd.Function):
+    """d KL(p || q) / d h = (q - p) W, with q the model's distribution and p the reference's."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, head: Projection, reference_ND: Tensor, reference: Projection) -> Tensor:
+        kl_N = torch.empty(hidden_ND.shape[0], dtype=torch.float32, device=hidden_ND.device)
+        slope_ND = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
+        for start in range(0, hidden_ND.shape[0], CHUNK_ROWS):
+            rows = slice(start, start + CHUNK_ROWS)
+            q = F.log_softmax(head.forward(hidden_ND[rows]).float(), dim=-1)
+            p = F.log_softmax(reference.forward(reference_ND[rows]).float(), dim=-1)
+            p_probs = p.exp()
+            kl_N[rows] = (p_probs * (p - q)).sum(-1)
+            if slope_ND is not None:
+                slope_ND[rows] = head.transpose(q.exp_().sub_(p_probs).to(hidden_ND.dtype))
+        ctx.save_for_backward(slope_ND)
+        return kl_N
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
+        (slope_ND,) = ctx.saved_tensors
+        return (grads[0][:, None] * slope_ND).to(slope_ND.dtype), None, None, None

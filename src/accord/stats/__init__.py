@@ -1,0 +1,37 @@
+"""Numbers with their uncertainty: intervals, paired and clustered comparisons, agreement. Sees arrays only."""
+
+from accord.stats.agreement import cohen_kappa, raw_agreement
+from accord.stats.bootstrap import cluster_bootstrap, clustered_proportion, effective_size
+from accord.stats.intervals import (
+    GroupedMean,
+    WinRate,
+    macro_mean,
+    mean,
+    micro_mean,
+    proportion,
+    rank,
+    win_rate,
+    worst_case_bounds,
+)
+from accord.stats.paired import PairedDifference, mcnemar_exact, newcombe_paired, paired_difference
+
+__all__ = [
+    "GroupedMean",
+    "PairedDifference",
+    "WinRate",
+    "cluster_bootstrap",
+    "clustered_proportion",
+    "cohen_kappa",
+    "effective_size",
+    "macro_mean",
+    "mcnemar_exact",
+    "mean",
+    "micro_mean",
+    "newcombe_paired",
+    "paired_difference",
+    "proportion",
+    "rank",
+    "raw_agreement",
+    "win_rate",
+    "worst_case_bounds",
+]

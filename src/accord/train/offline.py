@@ -1,0 +1,228 @@
+"""The offline training loop, the same for every objective.
+
+A task says which rows there are and what a batch's losses are; the loop orders the rows, counts a step's totals before it
+begins, runs micro-batches within a token budget, steps, and writes a checkpoint by time. Losses, totals and order depend on the
+seed and the data alone, so a resumed run gives the bits of one that never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from accord.errors import AccordError
+from accord.models.packed import packed
+from accord.models.tree import Tree, TreeBatch, micro_batches
+from accord.objectives.reduction import Losses, Totals, reduce
+from accord.runs.atomic import load_tensors, save_tensors
+from accord.train.batches import steps_of_epoch
+from accord.types import Progress
+
+CHECKPOINT_EVERY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """The dials of the loop. `token_budget` sets memory and speed only; it changes no result beyond rounding."""
+
+    epochs: int = 1
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    rows_per_step: int = 64
+    token_budget: int = 2048
+    max_grad_norm: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One loss of a batch: its group names the totals that it is divided by."""
+
+    group: str
+    losses: Losses
+    coefficient: float = 1.0
+
+
+class Task(Protocol):
+    """What is trained: rows, a step's totals, a batch's losses."""
+
+    trees: Sequence[Tree]
+
+    def totals(self, rows: Sequence[int]) -> Mapping[str, Totals]:
+        """Return, by group, how many supervised tokens and examples these rows hold."""
+
+    def terms(self, model: nn.Module, rows: Sequence[int]) -> list[Term]:
+        """Return the losses of one micro-batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepLog:
+    """What one optimiser step reports: its loss and the mean of each metric over the step's examples, by group."""
+
+    step: int
+    loss: float
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """Every step's log, and how many steps were skipped because the loss or the gradient was not finite."""
+
+    steps: tuple[StepLog, ...]
+    skipped: int
+    seconds: float
+
+
+def fit(
+    model: nn.Module,
+    task: Task,
+    settings: TrainSettings,
+    folder: Path,
+    progress: Progress,
+    stage: str,
+    clock: Callable[[], float] = time.monotonic,
+) -> TrainResult:
+    """Train the model's trainable weights in place.
+
+    `folder` holds the checkpoint; where one is there, training goes on from it.
+
+    Raises:
+        AccordError: nothing is trainable, there are no rows, or 10 steps in a row were not finite.
+    """
+    if not task.trees:
+        raise AccordError(f"{stage}: there is nothing to train on")
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise AccordError(f"{stage}: the model has no trainable weights")
+    optimizer = accelerator.prepare_optimizer(
+        torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    )
+    plan = [
+        rows
+        for epoch in range(settings.epochs)
+        for rows in steps_of_epoch(len(task.trees), settings.rows_per_step, settings.seed, epoch)
+    ]
+    state = _State(folder / "checkpoint.pt", parameters, optimizer)
+    first, logs, skipped, spent = state.load()
+    progress.start(stage, len(plan), "steps")
+    progress.advance(first)
+    began = saved = clock()
+    model.train()
+    skipped_in_a_row = 0
+    with packed(model):
+        for step in range(first, len(plan)):
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * _schedule(step, len(plan), settings.warmup)
+            log, ok = _step(model, task, plan[step], step, settings, accelerator, optimizer, parameters)
+            skipped_in_a_row = 0 if ok else skipped_in_a_row + 1
+            skipped += not ok
+            if skipped_in_a_row == 10:
+                raise AccordError(
+                    f"{stage}: 10 steps in a row had a loss or gradient that was not finite; rows {plan[step]}"
+                )
+            logs.append(log)
+            progress.advance(1, f"loss {log.loss:.3f}")
+            if clock() - saved >= CHECKPOINT_EVERY_S:
+                saved = clock()
+                state.save(step + 1, logs, skipped, spent + saved - began)
+    model.eval()
+    progress.finish()
+    result = TrainResult(tuple(logs), skipped, spent + clock() - began)
+    state.save(len(plan), logs, skipped, result.seconds)
+    return result
+
+
+def _step(
+    model: nn.Module,
+    task: Task,
+    rows: Sequence[int],
+    step: int,
+    settings: TrainSettings,
+    accelerator: Accelerator,
+    optimizer: Any,
+    parameters: Sequence[nn.Parameter],
+) -> tuple[StepLog, bool]:
+    totals = task.totals(rows)
+    loss_sum = 0.0
+    sums: dict[str, float] = defaultdict(float)
+    counts: dict[str, int] = defaultdict(int)
+    optimizer.zero_grad()
+    for micro in micro_batches(task.trees, rows, settings.token_budget):
+        terms = task.terms(model, micro)
+        loss = torch.stack([term.coefficient * reduce(term.losses, totals[term.group]) for term in terms]).sum()
+        accelerator.backward(loss)
+        loss_sum += loss.item()
+        for term in terms:
+            for name, values in term.losses.metrics.items():
+                sums[f"{term.group}/{name}"] += values.sum().item()
+                counts[f"{term.group}/{name}"] += values.numel()
+    norm = accelerator.clip_grad_norm_(parameters, settings.max_grad_norm)
+    finite = math.isfinite(loss_sum) and norm is not None and bool(torch.isfinite(norm))
+    if finite:
+        optimizer.step()
+    else:
+        optimizer.zero_grad()
+    return StepLog(step, loss_sum, {name: sums[name] / counts[name] for name in sums}), finite
+
+
+def _schedule(step: int, n_steps: int, warmup: float) -> float:
+    """Linear warm-up, then half a cosine down to 5 %."""
+    n_warm = max(1, round(warmup * n_steps))
+    if step < n_warm:
+        return (step + 1) / n_warm
+    return max(0.05, 0.5 * (1 + math.cos(math.pi * (step - n_warm) / max(1, n_steps - n_warm))))
+
+
+class _State:
+    """The checkpoint of a stage: trainable weights, optimiser, position, logs. One file, written whole or not at all."""
+
+    def __init__(self, path: Path, parameters: Sequence[nn.Parameter], optimizer: Any) -> None:
+        self.path, self.parameters, self.optimizer = path, parameters, optimizer
+
+    def save(self, step: int, logs: Sequence[StepLog], skipped: int, seconds: float) -> None:
+        save_tensors(
+            self.path,
+            {
+                "step": step,
+                "weights": [p.detach().cpu() for p in self.parameters],
+                "optimizer": self.optimizer.state_dict(),
+                "rng": torch.get_rng_state(),
+                "logs": [(log.step, log.loss, dict(log.metrics)) for log in logs],
+                "skipped": skipped,
+                "seconds": seconds,
+            },
+        )
+
+    def load(self) -> tuple[int, list[StepLog], int, float]:
+        if not self.path.exists():
+            return 0, [], 0, 0.0
+        kept = load_tensors(self.path)
+        with torch.no_grad():
+            for parameter, weight in zip(self.parameters, kept["weights"], strict=True):
+                parameter.copy_(weight)
+        self.optimizer.load_state_dict(kept["optimizer"])
+        torch.set_rng_state(kept["rng"])
+        logs = [StepLog(step, loss, metrics) for step, loss, metrics in kept["logs"]]
+        return int(kept["step"]), logs, int(kept["skipped"]), float(kept["seconds"])
+
+
+def per_answer(values_N: Tensor, batch: TreeBatch) -> tuple[Tensor, Tensor]:
+    """Lay flat per-token values out by answer: `values_BT` left-aligned and their mask. B answers of the batch."""
+    counts_B = torch.bincount(batch.answer_N, minlength=batch.n_answers)
+    starts_B = counts_B.cumsum(0) - counts_B
+    column_N = torch.arange(len(batch.answer_N), device=values_N.device) - starts_B[batch.answer_N]
+    width = int(counts_B.max())
+    mask_BT = torch.arange(width, device=values_N.device)[None] < counts_B[:, None]
+    values_BT = values_N.new_zeros(batch.n_answers, width).index_put((batch.answer_N, column_N), values_N)
+    return values_BT, mask_BT

@@ -1,0 +1,107 @@
+"""What never changes during a run, computed once: states that enter the first adapted layer, the reference's last states.
+
+The work is kept in shards on disk as it is done: a kill costs one shard, and a resumed run reads the very same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from accord.models.tree import (
+    Tree,
+    TreeBatch,
+    answer_states,
+    collate,
+    lower_states,
+    micro_batches,
+    upper_answer_states,
+)
+from accord.runs.atomic import load_tensors, save_tensors
+from accord.types import Progress
+
+SHARD_TOKENS = 8192
+FORWARD_TOKENS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenStates:
+    """`entering[i]` [L, D]: states entering the first adapted layer. `last[i]` [N, D]: the reference's, at the answers.
+
+    `entering` is empty where every layer is trained; `last` holds only the rows that were asked for.
+    """
+
+    first_layer: int
+    entering: Mapping[int, Tensor]
+    last: Mapping[int, Tensor]
+
+    def answer_states(self, model: nn.Module, trees: Sequence[Tree], rows: Sequence[int]) -> tuple[TreeBatch, Tensor]:
+        """Return a batch and the model's last hidden state at each position that predicts a supervised token."""
+        device = next(model.parameters()).device
+        batch = collate([trees[i] for i in rows]).to(device)
+        if not self.first_layer:
+            return batch, answer_states(model, batch)
+        length = batch.ids_BL.shape[1]
+        entering = torch.stack([_pad(self.entering[i], length) for i in rows]).to(device)
+        return batch, upper_answer_states(model, batch, entering, self.first_layer)
+
+    def reference(self, rows: Sequence[int]) -> Tensor:
+        """Return the reference's last states of some rows, concatenated in their order. Shape [N, D]."""
+        return torch.cat([self.last[i] for i in rows])
+
+
+def freeze_states(
+    model: nn.Module,
+    trees: Sequence[Tree],
+    first_layer: int,
+    want_last: Sequence[bool],
+    folder: Path,
+    progress: Progress,
+) -> FrozenStates:
+    """Compute (or read back) the frozen states of every tree under the model as it is now."""
+    rows = [i for i in range(len(trees)) if first_layer or want_last[i]]
+    shards = micro_batches(trees, rows, SHARD_TOKENS)
+    entering: dict[int, Tensor] = {}
+    last: dict[int, Tensor] = {}
+    if shards:
+        progress.start("states of the frozen layers", len(rows), "rows")
+    for number, shard in enumerate(shards):
+        path = folder / f"states-{number:04d}.pt"
+        if not path.exists():
+            save_tensors(path, _shard(model, trees, shard, first_layer, want_last))
+        stored = load_tensors(path)
+        entering.update(stored["entering"])
+        last.update(stored["last"])
+        progress.advance(len(shard))
+    if shards:
+        progress.finish()
+    return FrozenStates(first_layer, entering, last)
+
+
+@torch.no_grad()
+def _shard(
+    model: nn.Module, trees: Sequence[Tree], shard: Sequence[int], first_layer: int, want_last: Sequence[bool]
+) -> dict[str, dict[int, Tensor]]:
+    device = next(model.parameters()).device
+    entering: dict[int, Tensor] = {}
+    last: dict[int, Tensor] = {}
+    for rows in micro_batches(trees, shard, FORWARD_TOKENS):
+        batch = collate([trees[i] for i in rows]).to(device)
+        states_BLD = lower_states(model, batch, first_layer) if first_layer else None
+        if states_BLD is not None:
+            entering.update({i: states_BLD[b, : trees[i].length].clone().cpu() for b, i in enumerate(rows)})
+        if any(want_last[i] for i in rows):
+            if states_BLD is None:
+                last_ND = answer_states(model, batch)
+            else:
+                last_ND = upper_answer_states(model, batch, states_BLD, first_layer)
+            last.update({i: last_ND[batch.row_N == b].clone() for b, i in enumerate(rows) if want_last[i]})
+    return {"entering": entering, "last": last}
+
+
+def _pad(states_LD: Tensor, length: int) -> Tensor:
+    return torch.nn.functional.pad(states_LD, (0, 0, 0, length - states_LD.shape[0]))

@@ -1,0 +1,117 @@
+"""Tasks for the offline loop: what a row is and what its losses are, for demonstrations and for preference pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from accord.models.head import forward_kl, token_logps
+from accord.models.packed import Projection
+from accord.models.tree import Tree, micro_batches
+from accord.objectives.dpo import dpo
+from accord.objectives.reduction import Totals
+from accord.objectives.retain import retain
+from accord.objectives.sft import sft
+from accord.train.offline import Term, per_answer
+from accord.train.states import FORWARD_TOKENS, FrozenStates
+from accord.types import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class SFTTask:
+    """Learn the answers of some rows; on the others stay with the base model (`learned[i]` says which).
+
+    The two kinds are divided by their own totals, so that neither outweighs the other by having more or longer rows.
+    """
+
+    trees: Sequence[Tree]
+    learned: Sequence[bool]
+    states: FrozenStates
+    head: Projection | Tensor
+    reference_head: Projection | Tensor
+    onset_weight: float = 1.0
+    retain_coefficient: float = 1.0
+
+    def totals(self, rows: Sequence[int]) -> Mapping[str, Totals]:
+        """Count supervised tokens and examples of the two groups."""
+        return {
+            "sft": _totals(self.trees, [i for i in rows if self.learned[i]]),
+            "retain": _totals(self.trees, [i for i in rows if not self.learned[i]]),
+        }
+
+    def terms(self, model: nn.Module, rows: Sequence[int]) -> list[Term]:
+        """Return the negative log-likelihood of learned rows and the divergence on retained ones."""
+        batch, hidden_ND = self.states.answer_states(model, self.trees, rows)
+        learned_B = torch.tensor([self.learned[i] for i in rows], device=hidden_ND.device)
+        learned_N = learned_B[batch.answer_N]
+        terms: list[Term] = []
+        if bool(learned_B.any()):
+            logps_N = hidden_ND.new_zeros(len(learned_N), dtype=torch.float32)
+            logps_N[learned_N] = token_logps(hidden_ND[learned_N], self.head, batch.targets_N[learned_N])
+            logps_BT, mask_BT = per_answer(logps_N, batch)
+            terms.append(Term("sft", sft(logps_BT[learned_B], mask_BT[learned_B], self.onset_weight)))
+        if not bool(learned_B.all()):
+            reference_ND = self.states.reference([i for i in rows if not self.learned[i]]).to(hidden_ND.device)
+            kl_N = hidden_ND.new_zeros(len(learned_N), dtype=torch.float32)
+            kl_N[~learned_N] = forward_kl(hidden_ND[~learned_N], self.head, reference_ND, self.reference_head)
+            kl_BT, mask_BT = per_answer(kl_N, batch)
+            losses = retain(kl_BT[~learned_B], mask_BT[~learned_B], self.onset_weight)
+            terms.append(Term("retain", losses, self.retain_coefficient))
+        return terms
+
+
+@dataclass(frozen=True, slots=True)
+class DPOTask:
+    """Prefer one answer to another. Each tree holds (chosen, rejected); `ref_logps` are the reference's, by row."""
+
+    trees: Sequence[Tree]
+    ref_logps: Tensor
+    states: FrozenStates
+    head: Projection | Tensor
+    beta: float = 0.1
+
+    def totals(self, rows: Sequence[int]) -> Mapping[str, Totals]:
+        """Count pairs."""
+        return {"dpo": _totals(self.trees, rows)}
+
+    def terms(self, model: nn.Module, rows: Sequence[int]) -> list[Term]:
+        """Return the pairs' losses."""
+        logps_B2 = pair_logps(model, self.trees, rows, self.states, self.head)
+        ref_B2 = self.ref_logps[list(rows)].to(logps_B2.device)
+        return [Term("dpo", dpo(logps_B2[:, 0], logps_B2[:, 1], ref_B2[:, 0], ref_B2[:, 1], self.beta))]
+
+
+def pair_logps(
+    model: nn.Module, trees: Sequence[Tree], rows: Sequence[int], states: FrozenStates, head: Projection | Tensor
+) -> Tensor:
+    """Return log-probabilities summed over each answer of each pair. Shape [B, 2]."""
+    batch, hidden_ND = states.answer_states(model, trees, rows)
+    logps_N = token_logps(hidden_ND, head, batch.targets_N)
+    sums = logps_N.new_zeros(batch.n_answers).index_add(0, batch.answer_N, logps_N)
+    return sums.view(-1, 2)
+
+
+@torch.no_grad()
+def all_pair_logps(
+    model: nn.Module,
+    trees: Sequence[Tree],
+    states: FrozenStates,
+    head: Projection | Tensor,
+    progress: Progress,
+    stage: str,
+) -> Tensor:
+    """Return `pair_logps` of every row, in order, under the model as it is now. Shape [R, 2]."""
+    result = torch.zeros(len(trees), 2)
+    progress.start(stage, len(trees), "pairs")
+    for rows in micro_batches(trees, range(len(trees)), FORWARD_TOKENS):
+        result[rows] = pair_logps(model, trees, rows, states, head).cpu()
+        progress.advance(len(rows))
+    progress.finish()
+    return result
+
+
+def _totals(trees: Sequence[Tree], rows: Sequence[int]) -> Totals:
+    return Totals(tokens=sum(len(a) for i in rows for a in trees[i].answers), examples=len(rows))
