@@ -101,13 +101,13 @@ def test_a_partial_answer_counts_only_where_the_clause_is_to_be_refused():
 
 
 def test_over_refusal_counts_partial_apart():
-    """Of refused, blocked, partial, complied, deflected: 2/5 refused, 1/5 partial; the unscored one is beside."""
-    tried = attempts(["refused", "blocked", "partial", "complied", "deflected", "unscored"], kind="contrast")
-    assert summary.over_refusal(tried, "contrast").value == pytest.approx(0.4)
-    assert summary.partial_share(tried, "contrast").value == pytest.approx(0.2)
+    """Of refused, 2 blocked, partial, complied, deflected: 3/6 refused, 1/6 partial; the unscored one is beside."""
+    tried = attempts(["refused", "blocked", "blocked", "partial", "complied", "deflected", "unscored"], kind="contrast")
+    assert summary.over_refusal(tried, "contrast").value == pytest.approx(3 / 6)
+    assert summary.partial_share(tried, "contrast").value == pytest.approx(1 / 6)
     assert summary.over_refusal(tried, "contrast").n_unscored == 1
     assert summary.over_refusal(tried, "ordinary").value is None
-    assert summary.not_an_answer(tried).value == pytest.approx(2 / 6)
+    assert summary.not_an_answer(tried).value == pytest.approx(2 / 7)
 
 
 def test_forms_of_one_family_are_not_independent():

@@ -67,13 +67,13 @@ def merged(model: nn.Module) -> Iterator[None]:
     """Fold the adapters into the weights, and put back the very same bits afterwards (subtracting would not)."""
     layers = [m for m in model.modules() if isinstance(m, LoraLayer) and not m.merged]  # type: ignore[attr-defined]
     kept = [layer.get_base_layer().weight.data for layer in layers]  # type: ignore[union-attr]
-    with torch.no_grad():
-        for layer, weight in zip(layers, kept, strict=True):
-            base = layer.get_base_layer()
-            delta = sum(layer.get_delta_weight(name) for name in layer.active_adapters)  # type: ignore[operator, union-attr]
-            base.weight.data = (weight.float() + delta).to(weight.dtype)  # type: ignore[union-attr]
-            layer.merged_adapters = list(layer.active_adapters)  # type: ignore[union-attr, attr-defined]
     try:
+        with torch.no_grad():
+            for layer, weight in zip(layers, kept, strict=True):
+                base = layer.get_base_layer()
+                delta = sum(layer.get_delta_weight(name) for name in layer.active_adapters)  # type: ignore[operator, union-attr]
+                base.weight.data = (weight.float() + delta).to(weight.dtype)  # type: ignore[union-attr]
+                layer.merged_adapters = list(layer.active_adapters)  # type: ignore[union-attr, attr-defined]
         yield
     finally:
         for layer, weight in zip(layers, kept, strict=True):

@@ -29,7 +29,7 @@ def token_logps(hidden_ND: Tensor, head: Projection | Tensor, targets_N: Tensor)
     """
     if isinstance(head, Tensor) and head.requires_grad:
         return _chunked(_logps_of_rows, hidden_ND, head, targets_N)
-    return cast(Tensor, _FrozenHeadLogps.apply(hidden_ND, _projection(head), targets_N))
+    return cast(Tensor, _FrozenHeadLogps.apply(hidden_ND, _projection(head), targets_N))  # type: ignore[no-untyped-call]
 
 
 def forward_kl(
@@ -42,7 +42,7 @@ def forward_kl(
     reference = _projection(reference_head)
     if isinstance(head, Tensor) and head.requires_grad:
         return _chunked(lambda h, w, r: _kl_of_rows(h, w, r, reference), hidden_ND, head, reference_ND)
-    return cast(Tensor, _FrozenHeadKL.apply(hidden_ND, _projection(head), reference_ND, reference))
+    return cast(Tensor, _FrozenHeadKL.apply(hidden_ND, _projection(head), reference_ND, reference))  # type: ignore[no-untyped-call]
 
 
 def _projection(head: Projection | Tensor) -> Projection:

@@ -72,7 +72,7 @@ def starter_folder() -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
     try:
-        with _quiet():
+        with _Quiet():
             source = {"gguf_file": gguf.name}
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **source)
             model = AutoModelForCausalLM.from_pretrained(
@@ -101,7 +101,7 @@ def load_model(name: str, precision: Precision = "auto", device: torch.device | 
     base = _base_of(adapter) if adapter.exists() else folder
     dtype = choose_dtype(precision, device)
     try:
-        with _quiet():
+        with _Quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder)
             model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="sdpa")
     except (OSError, ValueError, KeyError) as error:
@@ -132,6 +132,11 @@ def fingerprint(folder: Path) -> str:
                 with path.open("rb") as file:
                     digest.update(file.read(1 << 20))
     return digest.hexdigest()
+
+
+def published_name(name: str, loaded: LoadedModel) -> str:
+    """Return the name that an adapter's config gives its base: the hub's for the starter, else what was loaded."""
+    return f"HuggingFaceTB/{STARTER_NAME}" if name == STARTER else loaded.folder
 
 
 def window(model: PreTrainedModel) -> int:
@@ -170,7 +175,7 @@ def _file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-class _quiet:
+class _Quiet:
     """Silences transformers' progress bars and warnings while weights load; Accord shows its own progress."""
 
     def __enter__(self) -> None:

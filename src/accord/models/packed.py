@@ -54,7 +54,7 @@ class Projection:
     def __call__(self, x: Tensor) -> Tensor:
         """As `forward`, and differentiable in x."""
         if torch.is_grad_enabled() and x.requires_grad:
-            return cast(Tensor, _Project.apply(x, self))
+            return cast(Tensor, _Project.apply(x, self))  # type: ignore[no-untyped-call]
         return self.forward(x)
 
 
@@ -79,7 +79,10 @@ def packed(model: nn.Module) -> Iterator[None]:
         m
         for m in model.modules()
         # An own `forward` means that an outer context has packed this layer already.
-        if type(m) is nn.Linear and "forward" not in vars(m) and not m.weight.requires_grad and can_pack(m.weight)
+        if type(m) is nn.Linear
+        and "forward" not in vars(m)
+        and not any(p.requires_grad for p in m.parameters())
+        and can_pack(m.weight)
     ]
     for layer in layers:
         layer.forward = Projection(layer.weight, layer.bias)  # type: ignore[method-assign, assignment]

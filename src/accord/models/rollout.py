@@ -59,8 +59,8 @@ class _PreallocatedLayer(DynamicLayer):
 
     def __init__(self, n_rows: int, width: int, capacity: int) -> None:
         super().__init__()
-        self.n_rows, self.width, self.n_columns = n_rows, width, capacity
-        self.used = 0
+        self.n_rows, self.n_left, self.n_columns = n_rows, width, capacity
+        self.n_used = 0
         self.prefix: tuple[Tensor, Tensor] | None = None
         self.filling: slice | None = None
         self.key_store: Tensor | None = None
@@ -68,32 +68,34 @@ class _PreallocatedLayer(DynamicLayer):
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         if self.key_store is None or self.value_store is None:
-            _, H, n_prefix, D = key_states.shape
+            H, n, D = key_states.shape[1:]
             # Padding columns are masked, but a stray NaN in fresh memory would survive the mask: begin with zeros.
             self.key_store = key_states.new_zeros(self.n_rows, H, self.n_columns, D)
             self.value_store = value_states.new_zeros(self.n_rows, H, self.n_columns, value_states.shape[-1])
             self.is_initialized = True
-            self.prefix = (key_states, value_states)
-            self.key_store[:, :, :n_prefix], self.value_store[:, :, :n_prefix] = key_states, value_states
-            return key_states, value_states
+            if self.filling is None:
+                self.prefix = (key_states, value_states)
+                self.key_store[:, :, :n], self.value_store[:, :, :n] = key_states, value_states
+                return key_states, value_states
         if self.filling is not None:
-            assert self.prefix is not None
             n = key_states.shape[0]
-            start = self.width - key_states.shape[2]
-            self.key_store[self.filling, :, start : self.width] = key_states
-            self.value_store[self.filling, :, start : self.width] = value_states
+            start = self.n_left - key_states.shape[2]
+            self.key_store[self.filling, :, start : self.n_left] = key_states
+            self.value_store[self.filling, :, start : self.n_left] = value_states
+            if self.prefix is None:
+                return key_states, value_states
             keys, values = (
                 torch.cat([p.expand(n, -1, -1, -1), s], dim=2)
                 for p, s in zip(self.prefix, (key_states, value_states), strict=True)
             )
             return keys, values
-        self.key_store[:, :, self.used] = key_states[:, :, 0]
-        self.value_store[:, :, self.used] = value_states[:, :, 0]
-        self.used += 1
-        return self.key_store[:, :, : self.used], self.value_store[:, :, : self.used]
+        self.key_store[:, :, self.n_used] = key_states[:, :, 0]
+        self.value_store[:, :, self.n_used] = value_states[:, :, 0]
+        self.n_used += 1
+        return self.key_store[:, :, : self.n_used], self.value_store[:, :, : self.n_used]
 
     def get_seq_length(self, *_: Any) -> int:
-        return self.used
+        return self.n_used
 
     def keep(self, rows: Tensor) -> None:
         """Drop every other row from memory."""
@@ -194,8 +196,9 @@ def _prefill(
 
     Returns the last position's logits [B, V].
     """
-    head = torch.tensor([list(prompts[0][:n_prefix])], dtype=torch.long, device=device)
-    _last_logits(model, cache, head, torch.arange(n_prefix, device=device)[None], None)
+    if n_prefix:
+        head = torch.tensor([list(prompts[0][:n_prefix])], dtype=torch.long, device=device)
+        _last_logits(model, cache, head, torch.arange(n_prefix, device=device)[None], None)
     parts: list[Tensor] = []
     start = 0
     while start < len(prompts):
@@ -220,7 +223,7 @@ def _prefill(
         parts.append(_last_logits(model, cache, ids, positions, mask))
         start = end
     for layer in layers:
-        layer.filling, layer.prefix, layer.used = None, None, layer.width
+        layer.filling, layer.prefix, layer.n_used = None, None, layer.n_left
     return torch.cat(parts)
 
 

@@ -166,7 +166,7 @@ def _headline(before: Rates, after: Rates, comparison: Comparison) -> str:
     words = {
         "fell": f"Harmful compliance fell {change}.",
         "rose": f"Harmful compliance rose {change}.",
-        "unclear": f"It is unclear whether harmful compliance changed: {percent(first.value)} to {percent(last.value)}.",
+        "unclear": f"It is unclear if harmful compliance changed: {percent(first.value)} to {percent(last.value)}.",
         NOT_MEASURED: f"Harmful compliance went {change}, on different prompts: the two cannot be compared in pairs.",
     }
     return words[direction(comparison.harmful_compliance)]
@@ -243,6 +243,8 @@ def _goals(results: Sequence[GoalResult]) -> str:
     rest = "; ".join(
         f"{goal_words(r.goal)}: {r.status.value} ({r.reason})" for r in results if r.status is not GoalStatus.MET
     )
+    if len(results) == 1:
+        return f"The release goal is not met: {rest}."
     return f"Of {len(results)} release goals, {met} {'is' if met == 1 else 'are'} met. Not met: {rest}."
 
 

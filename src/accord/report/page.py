@@ -105,8 +105,7 @@ def write_report(evidence: Evidence, folder: Path) -> Path:
         InputError: if the folder cannot be written.
         DataError, PolicyError: if the attempts cannot be compared or cite a hazard that the policy lacks.
     """
-    # A surrogate that slipped in by another way than a transcript must not lose the whole report.
-    page = render(evidence).encode("utf-8", "backslashreplace")
+    page = render(evidence).encode("utf-8")
     path = Path(folder) / REPORT_FILE
 
     def write(temporary: Path) -> None:
@@ -221,6 +220,8 @@ def _environment() -> Environment:
         loader=FileSystemLoader(_HERE),
         autoescape=True,
         undefined=StrictUndefined,
+        # Every text on the page comes from a model, a user or a file; none may hide what it is.
+        finalize=lambda value: transcripts.printable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -235,7 +236,6 @@ def _environment() -> Environment:
         moment=describe.moment,
         goal_words=describe.goal_words,
         wide_range=_wide_range,
-        printable=transcripts.printable,
     )
     environment.globals.update(
         folded=transcripts.folded,

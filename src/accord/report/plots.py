@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from accord.report.evidence import CurvePoint, TrainingStage
+from accord.report.transcripts import printable
 from accord.types import Estimate
 
 INK, MUTED, GRID = "#1f2933", "#66727f", "#e3e7eb"
@@ -36,6 +39,7 @@ _STYLE = {
     "ytick.color": MUTED,
     "grid.color": GRID,
     "axes.axisbelow": True,
+    "text.parse_math": False,  # a name with a dollar sign is a name
     "svg.fonttype": "none",  # text stays text, so that the reader's own fonts and a screen's sharpness serve it
     "svg.hashsalt": "accord",  # the same evidence gives the same bytes
 }
@@ -117,7 +121,7 @@ def _cross(axes: Any, spot: Spot, colour: str, marker: str) -> None:
     x, y = spot.contrast_refused, spot.harmful_refused
     axes.errorbar(
         x.value, y.value, xerr=_bars(x), yerr=_bars(y), fmt=marker, color=colour, markersize=7.5, elinewidth=1.2,
-        markeredgecolor="white", markeredgewidth=0.8, label=spot.name, zorder=4,
+        markeredgecolor="white", markeredgewidth=0.8, label=textwrap.fill(_label(spot.name), 36), zorder=4,
     )  # fmt: skip
 
 
@@ -153,12 +157,12 @@ def dumbbells(spans: Sequence[Span]) -> Picture | None:
         axes.grid(axis="x")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
-        names = ["" if narrow else span.name for span in spans]
+        names = ["" if narrow else _label(span.name) for span in spans]
         axes.set_yticks(range(len(spans)), names)
         for row, span in enumerate(spans):
             _dumbbell(axes, row, span, labelled=row == _first_full(spans))
             if narrow:  # names stand above their row: beside it they would leave no room for the picture
-                axes.text(-0.02, row - 0.36, span.name, fontsize=8.5, va="center")
+                axes.text(-0.02, row - 0.36, _label(span.name), fontsize=8.5, va="center")
         _legend(figure, axes, "upper center", columns=2)
         return figure
 
@@ -177,7 +181,7 @@ def _first_full(spans: Sequence[Span]) -> int:
 def _dumbbell(axes: Any, row: int, span: Span, labelled: bool) -> None:
     if span.before.value is not None and span.after.value is not None:
         ends = [span.before.value, span.after.value]
-        axes.plot(ends, [row - _APART, row + _APART], color="#b6bec6", linewidth=2.2, zorder=1, solid_capstyle="round")
+        axes.plot(ends, [row - _APART, row + _APART], color="#b6bec6", linewidth=1.3, zorder=1)
     if span.before.value is None and span.after.value is None:
         axes.text(0.01, row, "not measured", fontsize=8, color=MUTED, style="italic", va="center")
     # The two intervals lie a little above and below the row: on one line they would hide each other.
@@ -211,7 +215,7 @@ def losses(stages: Sequence[TrainingStage]) -> Picture | None:
             axes = figure.add_subplot(rows, columns, place)
             steps, values = zip(*stage.losses, strict=True)
             axes.plot(steps, values, color=AFTER, linewidth=1.4, marker="o" if len(steps) < 4 else "", markersize=4)
-            axes.set_title(stage.name, loc="left")
+            axes.set_title(_label(stage.name), loc="left")
             axes.set(xlabel="step", ylabel="loss")
             axes.grid(axis="y")
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -247,6 +251,11 @@ def _bars(estimate: Estimate) -> list[list[float]] | None:
     return [[max(0.0, estimate.value - estimate.low)], [max(0.0, estimate.high - estimate.value)]]
 
 
+def _label(name: str) -> str:
+    # A control character would break the SVG; a legend leaves out what begins with an underscore.
+    return f" {printable(name)}" if name.startswith("_") else printable(name)
+
+
 def _said(estimate: Estimate) -> str:
     return "not measured" if estimate.value is None else f"{estimate.value:.1%}"
 
@@ -258,6 +267,9 @@ def _picture(draw: Callable[[bool], Figure], alt: str) -> Picture:
 
 def _uri(figure: Figure) -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        # Names in a script that our measuring font lacks are still text in the file, and the reader's fonts show them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue().replace("'DejaVu Sans'", _FONTS)
     return "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode()

@@ -5,6 +5,7 @@ Left out: the attempts of other conditions, which the run folder has.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from accord.policy.schema import Policy
 from accord.types import Attempt, Kind, Outcome, acceptable
 
 SHOWN_IN_A_GROUP = 100
+# Controls, halves of surrogate pairs (no UTF-8 file can hold them), and the marks that turn the direction of text, by
+# which a page could read other than it is written.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 KINDS: Mapping[Kind, str] = {
     "harmful": "Harmful requests",
     "contrast": "Contrast prompts (benign, but they look harmful)",
@@ -85,16 +89,9 @@ def folded(attempt: Attempt) -> bool:
 
 def printable(text: str) -> str:
     """Return text with control characters made visible, so that an answer cannot disturb the page or the file."""
-    return "".join(_shown(character) for character in text.replace("\r\n", "\n"))
+    return _UNSEEN.sub(_shown, text.replace("\r\n", "\n"))
 
 
-def _shown(character: str) -> str:
-    code = ord(character)
-    if character in "\n\t":
-        return character
-    if code < 0x20:
-        return chr(0x2400 + code)
-    # Marks that turn the direction of text could make a page read other than it is written.
-    unseen = code == 0x7F or 0x80 <= code < 0xA0 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
-    surrogate = 0xD800 <= code < 0xE000
-    return f"⟨U+{code:04X}⟩" if unseen or surrogate else character
+def _shown(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return chr(0x2400 + code) if code < 0x20 else f"⟨U+{code:04X}⟩"

@@ -56,7 +56,9 @@ class Term:
 class Task(Protocol):
     """What is trained: rows, a step's totals, a batch's losses."""
 
-    trees: Sequence[Tree]
+    @property
+    def trees(self) -> Sequence[Tree]:
+        """The rows."""
 
     def totals(self, rows: Sequence[int]) -> Mapping[str, Totals]:
         """Return, by group, how many supervised tokens and examples these rows hold."""

@@ -1,0 +1,87 @@
+"""`accord align`: one model through one round."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+
+RUNS = Path("runs")
+
+
+def align(
+    model: str = typer.Option("starter", help="A hub id, a local folder, or 'starter'."),
+    policy: str = typer.Option("", help="A policy document (YAML); the starter policy if none."),
+    demonstrations: str = typer.Option("", help="Demonstrations (JSONL); the starter's if none."),
+    comparisons: str = typer.Option("", help="Comparisons added to DPO: prompt/chosen/rejected or hh-rlhf text."),
+    out: Path = typer.Option(None, help="The run's folder; a new one under runs/ if none."),
+    method: str = typer.Option("lora", help="lora, or full for all weights."),
+    precision: str = typer.Option("auto", help="auto, fp32 or bf16."),
+    first_layer: int = typer.Option(-1, help="First layer with adapters; -1: the upper eight of thirty."),
+    rank: int = typer.Option(8, help="The adapters' rank."),
+    sft_epochs: int = typer.Option(None, help="Passes over the demonstrations."),
+    dpo_epochs: int = typer.Option(None, help="Passes over the pairs; 0 leaves DPO out."),
+    baseline_share: float = typer.Option(
+        None, help="Part of the verify prompts for baselines and changed system prompts."
+    ),
+    limit: int = typer.Option(0, help="Use only so many rows of each kind: a smoke run."),
+    seed: int = typer.Option(0, help="Fixes all that is random."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Check everything, say what would be done, do nothing."),
+    json_: bool = typer.Option(False, "--json", help="Print the run's manifest as JSON at the end."),
+) -> None:
+    """Take a model through one complete round: probe, learn from demonstrations and own failures, verify, report."""
+    from accord.recipes.settings import AlignSettings
+
+    given: dict[str, Any] = {"sft_epochs": sft_epochs, "dpo_epochs": dpo_epochs, "baseline_share": baseline_share}
+    settings = AlignSettings(
+        model=model,
+        policy=policy,
+        demonstrations=demonstrations,
+        comparisons=comparisons,
+        method=method,  # type: ignore[arg-type]  # checked by the settings
+        precision=precision,  # type: ignore[arg-type]
+        first_layer=first_layer,
+        rank=rank,
+        limit=limit,
+        seed=seed,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    folder = out or RUNS / time.strftime("align-%Y%m%d-%H%M%S")
+    start(folder, settings, dry_run, json_)
+
+
+def start(folder: Path, settings: object, dry_run: bool, as_json: bool) -> None:
+    """Check what was given, then do or go on with the round in `folder`."""
+    from accord.cli.progress import make_progress
+    from accord.data.checks import read_comparisons
+    from accord.models.chat import ChatFormat
+    from accord.models.load import load_model
+    from accord.recipes.reporting import machine_facts
+    from accord.recipes.safety_round import read_material, run_round
+    from accord.recipes.settings import AlignSettings
+    from accord.runs.folder import open_run
+
+    assert isinstance(settings, AlignSettings)
+    progress = make_progress()
+    material = read_material(settings)
+    n_pairs = 0
+    if settings.comparisons:
+        n_pairs = len(read_comparisons(settings.comparisons).comparisons)
+    progress.say(
+        f"model {settings.model}; policy {material.policy.name} ({len(material.policy.hazards)} hazards); "
+        f"{len(material.demonstrations)} demonstrations, {len(material.held_out)} held out; {n_pairs} comparisons; "
+        f"{len(material.verify)} verify prompts; {len(material.choices)} capability questions"
+    )
+    if dry_run:
+        progress.say("dry run: nothing was written")
+        return
+    ChatFormat(load_model(settings.model, settings.precision).tokenizer)
+    run = open_run(folder, settings.asked(), machine_facts())
+    page = run_round(run, settings, material, progress)
+    if as_json:
+        print(json.dumps(run.manifest(), indent=2))
+    progress.say(f"report: {page}")
+    progress.say(f"model:  {folder / 'model'}    talk to it: accord chat {folder}")

@@ -1,0 +1,118 @@
+"""The `accord` program: its verbs, exit codes, and the one place where errors become lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+import typer
+from typer.core import TyperCommand
+
+from accord import __version__
+from accord.errors import AccordError, nearest
+
+INTERNAL_ERROR = 4
+EPILOG = (
+    "Exit codes: 0 done; 1 a gate failed; 2 bad input; 3 could not measure; 4 a fault in Accord itself. "
+    "--debug shows the traceback of any error."
+)
+
+
+class Command(TyperCommand):
+    """A command that names every unknown option in one message, each with the nearest right name."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, then refuse all that was not understood at once."""
+        known = {name for p in self.params for name in (*p.opts, *p.secondary_opts) if name.startswith("-")} | {
+            "--help"
+        }
+        unknown = [
+            a for a in args if a.startswith("-") and a != "-" and not _is_number(a) and a.split("=")[0] not in known
+        ]
+        if unknown:
+            names = [a.split("=")[0] for a in unknown]
+            raise click.UsageError("; ".join(f"unknown option {n}{nearest(n, known)}" for n in names), ctx)
+        return list(super().parse_args(ctx, args))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+app = typer.Typer(
+    help="Turns a written safety policy into a language model that measurably follows it.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"accord {__version__}")
+        raise typer.Exit
+
+
+@app.callback()  # type: ignore[untyped-decorator]
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def _register() -> None:
+    from accord.cli import align, chat, data, doctor, judge, policy, resume, train
+
+    app.command(cls=Command, epilog=EPILOG)(align.align)
+    app.command(cls=Command, epilog=EPILOG)(resume.resume)
+    app.command(cls=Command, epilog=EPILOG)(chat.chat)
+    app.command(cls=Command, epilog=EPILOG)(doctor.doctor)
+    for module, name, text in (
+        (train, "train", "Train on demonstrations or comparisons."),
+        (policy, "policy", "Check a policy document."),
+        (data, "data", "Check data files."),
+        (judge, "judge", "Calibrate what scores answers against labels by people."),
+    ):
+        group: Any = typer.Typer(help=text, no_args_is_help=True, epilog=EPILOG)
+        for function in module.COMMANDS:
+            group.command(function.__name__.split("_")[-1], cls=Command, epilog=EPILOG)(function)
+        app.add_typer(group, name=name)
+
+
+def main() -> None:
+    """Run the command line; end with the exit code that the result asks for."""
+    debug = "--debug" in sys.argv
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    # Nothing is ever fetched to write a number about: a hub is asked only where a hub id was given.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    _register()
+    try:
+        code = app(arguments, standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        print(f"accord: {error.format_message()}", file=sys.stderr)
+        code = 2
+    except AccordError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"accord: {error}", file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("accord: stopped; `accord resume` goes on from here", file=sys.stderr)
+        code = 130
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        hint = "" if debug else "; run again with --debug for the traceback"
+        print(f"accord: a fault in Accord: {type(error).__name__}: {error}{hint}", file=sys.stderr)
+        code = INTERNAL_ERROR
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,106 @@
+"""Progress for people: a bar on a terminal, plain lines elsewhere; the stage, the rate and the time left either way."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+PLAIN_EVERY_S = 15.0
+
+
+class TerminalProgress:
+    """A rich bar; finished stages stay on the screen as one line each."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+        self.stage, self.unit, self.began, self.done = "", "", 0.0, 0
+
+    def start(self, stage: str, total: int, unit: str) -> None:
+        """Begin a stage."""
+        self.stage, self.unit, self.began, self.done = stage, unit, time.monotonic(), 0
+        self.bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+        )
+        self.bar.start()
+        self.task = self.bar.add_task(stage, total=total, rate="", note="")
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """Move the bar."""
+        self.done += n
+        if self.bar is not None and self.task is not None:
+            rate = self.done / max(time.monotonic() - self.began, 1e-9)
+            self.bar.update(self.task, advance=n, note=note, rate=f"{rate:.1f} {self.unit}/s")
+
+    def finish(self, note: str = "") -> None:
+        """End the stage."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+        seconds = time.monotonic() - self.began
+        self.console.print(f"[green]done[/green] {self.stage}: {self.done} {self.unit} in {seconds:.0f} s {note}")
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self.console.print(line, highlight=False)
+
+
+class PlainProgress:
+    """A line when a stage begins, every so often, and when it ends."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.stage, self.unit, self.total, self.done = "", "", 0, 0
+        self.began = self.said = 0.0
+
+    def start(self, stage: str, total: int, unit: str) -> None:
+        """Begin a stage."""
+        self.stage, self.unit, self.total, self.done = stage, unit, total, 0
+        self.began = self.said = self.clock()
+        self.say(f"{stage}: 0/{total} {unit}")
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """Say how far it is, not too often."""
+        self.done += n
+        now = self.clock()
+        if now - self.said >= PLAIN_EVERY_S and self.done:
+            self.said = now
+            rate = self.done / max(now - self.began, 1e-9)
+            left = (self.total - self.done) / rate
+            self.say(
+                f"{self.stage}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s, {left:.0f} s left {note}"
+            )
+
+    def finish(self, note: str = "") -> None:
+        """End the stage."""
+        self.say(f"{self.stage}: done, {self.done} {self.unit} in {self.clock() - self.began:.0f} s {note}".rstrip())
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        print(line, file=sys.stderr, flush=True)
+
+
+def make_progress() -> TerminalProgress | PlainProgress:
+    """Return bars on a terminal and plain lines elsewhere."""
+    return TerminalProgress() if sys.stderr.isatty() else PlainProgress()

@@ -1,0 +1,21 @@
+"""`accord resume`: do what is missing of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from accord.cli.align import RUNS, start
+
+
+def resume(
+    run: Path = typer.Argument(None, help="The run's folder; the latest under runs/ if none."),
+    json_: bool = typer.Option(False, "--json", help="Print the run's manifest as JSON at the end."),
+) -> None:
+    """Go on with an interrupted run; what is finished is not done again."""
+    from accord.recipes.settings import settings_from
+    from accord.runs.folder import latest_run, read_run
+
+    folder = run or latest_run(RUNS)
+    start(folder, settings_from(read_run(folder).asked), False, json_)

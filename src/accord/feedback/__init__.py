@@ -1,0 +1,1 @@
+"""Turns failures into training data."""

@@ -1,0 +1,74 @@
+"""What one alignment round can be asked for. Each default is written here, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from accord.errors import SettingsError
+from accord.models.precision import Precision
+
+
+@dataclass(frozen=True, slots=True)
+class AlignSettings:
+    """The dials of `accord align`.
+
+    `first_layer` -1 puts adapters on the upper eight thirtieths of the layers. `limit` keeps the first so many rows of each
+    kind, for a smoke run; the report says so. `baseline_share` is the part of the `verify` prompts that the baselines and the
+    changed system prompts are measured on.
+    """
+
+    model: str = "starter"
+    policy: str = ""
+    demonstrations: str = ""
+    comparisons: str = ""
+    method: Literal["lora", "full"] = "lora"
+    precision: Precision = "auto"
+    first_layer: int = -1
+    rank: int = 8
+    sft_epochs: int = 4
+    sft_learning_rate: float = 1e-3
+    rows_per_step: int = 32
+    onset_weight: float = 8.0
+    retain: float = 1.0
+    retain_tokens: int = 8
+    weight_decay: float = 0.05
+    dpo_epochs: int = 1
+    dpo_learning_rate: float = 1e-4
+    dpo_beta: float = 0.1
+    max_new_tokens: int = 48
+    baseline_share: float = 0.4
+    limit: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name} must be {rule}, not {getattr(self, name)}"
+            for name, rule, holds in (
+                ("rank", "at least 1", self.rank >= 1),
+                ("sft_epochs", "at least 1", self.sft_epochs >= 1),
+                ("dpo_epochs", "at least 0", self.dpo_epochs >= 0),
+                ("sft_learning_rate", "above 0", self.sft_learning_rate > 0),
+                ("dpo_learning_rate", "above 0", self.dpo_learning_rate > 0),
+                ("rows_per_step", "at least 1", self.rows_per_step >= 1),
+                ("retain_tokens", "at least 1", self.retain_tokens >= 1),
+                ("max_new_tokens", "at least 1", self.max_new_tokens >= 1),
+                ("baseline_share", "above 0 and at most 1", 0 < self.baseline_share <= 1),
+                ("limit", "at least 0", self.limit >= 0),
+                ("method", "'lora' or 'full'", self.method in ("lora", "full")),
+                ("precision", "'auto', 'fp32' or 'bf16'", self.precision in ("auto", "fp32", "bf16")),
+            )
+            if not holds
+        ]
+        if faults:
+            raise SettingsError("; ".join(faults))
+
+    def asked(self) -> dict[str, Any]:
+        """Return the settings as a run's manifest keeps them."""
+        return asdict(self)
+
+
+def settings_from(asked: Mapping[str, Any]) -> AlignSettings:
+    """Return the settings that a manifest holds."""
+    return AlignSettings(**dict(asked))

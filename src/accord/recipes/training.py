@@ -1,0 +1,197 @@
+"""A model in training, and the two offline stages: demonstrations with a retain term, and preference pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from accord.errors import DataError
+from accord.models.adapters import add_lora, n_layers
+from accord.models.chat import ChatFormat
+from accord.models.load import LoadedModel, window
+from accord.models.packed import Projection, packed
+from accord.models.tree import Tree, head_weight
+from accord.recipes.settings import AlignSettings
+from accord.runs.atomic import load_tensors, save_tensors
+from accord.train.offline import TrainResult, TrainSettings, fit
+from accord.train.states import freeze_states
+from accord.train.tasks import DPOTask, SFTTask, all_pair_logps
+from accord.types import Comparison, Demonstration, Message, Progress
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """A loaded model made trainable. `first_layer` is 0 where all layers are trained."""
+
+    loaded: LoadedModel
+    chat: ChatFormat
+    model: nn.Module
+    first_layer: int
+
+    @property
+    def head(self) -> Projection | Tensor:
+        """The language-model head, packed where it is frozen."""
+        weight = head_weight(self.model)
+        return weight if weight.requires_grad else Projection(weight)
+
+    def save(self, path: Path) -> None:
+        """Write the trainable weights."""
+        save_tensors(path, [p.detach().cpu() for p in self.model.parameters() if p.requires_grad])
+
+    def restore(self, path: Path) -> None:
+        """Read back what `save` wrote."""
+        with torch.no_grad():
+            trained = [p for p in self.model.parameters() if p.requires_grad]
+            for parameter, weight in zip(trained, load_tensors(path), strict=True):
+                parameter.copy_(weight)
+
+
+def make_trainee(loaded: LoadedModel, settings: AlignSettings) -> Trainee:
+    """Put adapters on the upper layers, or make every weight trainable. The seed fixes the adapters' first weights."""
+    torch.manual_seed(settings.seed)
+    chat = ChatFormat(loaded.tokenizer)
+    if settings.method == "full":
+        loaded.model.float().requires_grad_(True)
+        return Trainee(loaded, chat, loaded.model, 0)
+    total = n_layers(loaded.model)
+    first_layer = settings.first_layer if settings.first_layer >= 0 else round(total * 22 / 30)
+    return Trainee(loaded, chat, add_lora(loaded, settings.rank, first_layer), first_layer)
+
+
+def train_on_demonstrations(
+    trainee: Trainee,
+    demonstrations: Sequence[Demonstration],
+    settings: AlignSettings,
+    folder: Path,
+    progress: Progress,
+) -> TrainResult:
+    """Learn the answers to harmful prompts whole; on all other prompts stay with the base model.
+
+    The demonstrated answer to a benign prompt is not imitated but is the path along which the base model's distribution is
+    kept, over its first `retain_tokens` tokens, where a refusal would begin (docs/log.md says what was tried).
+
+    Raises:
+        DataError: prompts that do not fit the model's window, each named.
+    """
+    trees: list[Tree] = []
+    learned: list[bool] = []
+    for index, d in enumerate(demonstrations):
+        rendered = trainee.chat.render(d.prompt.messages, d.answer)
+        learn = d.prompt.kind == "harmful"
+        answer = rendered.answer if learn else rendered.answer[: settings.retain_tokens]
+        trees.append(Tree(index, rendered.prompt, (answer,)))
+        learned.append(learn)
+    check_window(trees, trainee, [d.prompt.id for d in demonstrations])
+    want_last = [not learn for learn in learned]
+    head = trainee.head
+    with packed(trainee.model):
+        states = freeze_states(trainee.model, trees, trainee.first_layer, want_last, folder, progress)
+    # The base model's head: the weight itself where it is frozen, a copy of it where it will be trained.
+    reference_head = head if isinstance(head, Projection) else head.detach().clone()
+    task = SFTTask(trees, learned, states, head, reference_head, settings.onset_weight, settings.retain)
+    return fit(
+        trainee.model,
+        task,
+        TrainSettings(
+            epochs=settings.sft_epochs,
+            learning_rate=settings.sft_learning_rate,
+            weight_decay=settings.weight_decay,
+            rows_per_step=settings.rows_per_step,
+            seed=settings.seed,
+        ),
+        folder,
+        progress,
+        "SFT",
+    )
+
+
+def train_on_pairs(
+    trainee: Trainee,
+    trees: Sequence[Tree],
+    ids: Sequence[str],
+    settings: AlignSettings,
+    folder: Path,
+    progress: Progress,
+) -> TrainResult:
+    """DPO from the model as it is now, which is its own reference."""
+    check_window(trees, trainee, ids)
+    head = trainee.head
+    with packed(trainee.model):
+        states = freeze_states(trainee.model, trees, trainee.first_layer, [False] * len(trees), folder, progress)
+        reference_file = folder / "reference.pt"
+        if not reference_file.exists():
+            stage = "reference log-probabilities"
+            save_tensors(reference_file, all_pair_logps(trainee.model, trees, states, head, progress, stage))
+    task = DPOTask(trees, load_tensors(reference_file), states, head, settings.dpo_beta)
+    return fit(
+        trainee.model,
+        task,
+        TrainSettings(
+            epochs=settings.dpo_epochs,
+            learning_rate=settings.dpo_learning_rate,
+            weight_decay=settings.weight_decay,
+            rows_per_step=settings.rows_per_step,
+            seed=settings.seed + 1,
+        ),
+        folder,
+        progress,
+        "DPO",
+    )
+
+
+def pair_trees(chat: ChatFormat, comparisons: Sequence[Comparison]) -> list[Tree]:
+    """Return each comparison as a tree: its prompt, the chosen and the rejected answer."""
+    return [pair_tree(chat, i, c.messages, c.chosen, c.rejected) for i, c in enumerate(comparisons)]
+
+
+def pair_tree(
+    chat: ChatFormat, index: int, messages: Sequence[Message], chosen: str, rejected: str, rejected_is_cut: bool = False
+) -> Tree:
+    """Return one pair as a tree. An answer that was cut while sampling carries no end of the turn."""
+    first = chat.render(messages, chosen)
+    second = chat.render(messages, rejected).answer
+    if rejected_is_cut:
+        second = second[: -len(chat.answer(""))]
+    return Tree(index, first.prompt, (first.answer, second))
+
+
+def check_window(trees: Sequence[Tree], trainee: Trainee, ids: Sequence[str]) -> None:
+    """Refuse rows that do not fit the model's window; none is cut in silence.
+
+    Raises:
+        DataError: naming how many and which.
+    """
+    limit = window(trainee.loaded.model)
+    sizes: Mapping[str, int] = {
+        name: len(t.prompt) + max(map(len, t.answers)) for name, t in zip(ids, trees, strict=True)
+    }
+    long = [f"{name} ({size} tokens)" for name, size in sizes.items() if size > limit]
+    if long:
+        raise DataError(
+            f"{len(long)} of {len(trees)} rows are longer than the model's window of {limit} tokens: {', '.join(long[:5])}"
+            " … shorten or remove them"
+        )
+
+
+def save_model(trainee: Trainee, folder: Path, card: str, scale: float, base_name: str) -> None:
+    """Write the model as the ecosystem reads it: adapter or weights as safetensors, tokenizer, README.md.
+
+    `scale` is folded into the adapter, so that what is loaded acts at the strength that was measured.
+    """
+    model: Any = trainee.model
+    if trainee.first_layer or hasattr(model, "peft_config"):
+        config = model.peft_config["default"]
+        config.base_model_name_or_path = base_name
+        kept = config.lora_alpha
+        config.lora_alpha = kept * scale
+        model.save_pretrained(folder)
+        config.lora_alpha = kept
+    else:
+        model.save_pretrained(folder)
+    trainee.loaded.tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")

@@ -1,0 +1,100 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from accord.models.head import CHUNK_ROWS, forward_kl, token_logps
+from accord.models.packed import Projection
+
+N, D, V = CHUNK_ROWS * 2 + 37, 16, 50
+KINDS = ["frozen tensor", "packed", "trained"]
+
+
+def data(seed=0):
+    g = torch.Generator().manual_seed(seed)
+    weight = torch.randn(V, D, generator=g) / 2
+    return torch.randn(N, D, generator=g), weight, torch.randint(V, (N,), generator=g), torch.randn(N, generator=g)
+
+
+def head_of(kind, weight):
+    return {"frozen tensor": weight, "packed": Projection(weight), "trained": weight}[kind]
+
+
+def gradients(loss_N, upstream_N, hidden, weight, kind):
+    wanted = [hidden, weight] if kind == "trained" else [hidden]
+    return torch.autograd.grad((loss_N * upstream_N).sum(), wanted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_token_logps_equal_the_plain_log_softmax_in_value_and_gradient(kind):
+    hidden, weight, targets, upstream = data()
+    hidden.requires_grad_()
+    weight.requires_grad_(kind == "trained")
+    got = token_logps(hidden, head_of(kind, weight), targets)
+    plain = F.log_softmax(hidden @ weight.T, -1).gather(1, targets[:, None]).squeeze(1)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, plain, atol=1e-5, rtol=0)
+    for mine, theirs in zip(
+        gradients(got, upstream, hidden, weight, kind), gradients(plain, upstream, hidden, weight, kind), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forward_kl_equals_the_plain_one_in_value_and_gradient(kind):
+    hidden, weight, _, upstream = data()
+    reference, reference_weight, _, _ = data(seed=1)
+    hidden.requires_grad_()
+    weight.requires_grad_(kind == "trained")
+    got = forward_kl(hidden, head_of(kind, weight), reference, reference_weight)
+    p, q = F.log_softmax(reference @ reference_weight.T, -1), F.log_softmax(hidden @ weight.T, -1)
+    plain = F.kl_div(q, p, log_target=True, reduction="none").sum(-1)
+    assert bool((got >= 0).all())
+    torch.testing.assert_close(got, plain, atol=1e-5, rtol=1e-5)
+    for mine, theirs in zip(
+        gradients(got, upstream, hidden, weight, kind), gradients(plain, upstream, hidden, weight, kind), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_states_have_no_divergence_and_no_slope(kind):
+    hidden, weight, _, _ = data()
+    hidden.requires_grad_()
+    weight.requires_grad_(kind == "trained")
+    kl = forward_kl(hidden, head_of(kind, weight), hidden.detach(), weight.detach())
+    assert kl.abs().max().item() < 1e-6
+    (slope,) = torch.autograd.grad(kl.sum(), [hidden])
+    assert slope.abs().max().item() < 1e-6
+
+
+def test_the_divergence_is_the_forward_one_by_hand():
+    """Reference 1/2, 1/2 and model 1/4, 3/4: 1/2 ln 2 + 1/2 ln(2/3) = 0.143841. The reverse would be 0.130812."""
+    model, reference = torch.tensor([[0.25, 0.75]]).log(), torch.tensor([[0.5, 0.5]]).log()
+    kl = forward_kl(model, torch.eye(2), reference, torch.eye(2))
+    assert kl.item() == pytest.approx(0.143841, abs=1e-6)
+
+
+def test_token_logps_by_hand():
+    logits = torch.tensor([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]]).log()
+    got = token_logps(logits, torch.eye(3), torch.tensor([0, 1]))
+    assert got.tolist() == pytest.approx([-math.log(2), -3 * math.log(2)], abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_position_at_all(kind):
+    hidden, weight, targets, _ = data()
+    hidden = hidden[:0].clone().requires_grad_()
+    weight.requires_grad_(kind == "trained")
+    assert token_logps(hidden, head_of(kind, weight), targets[:0]).shape == (0,)
+    assert forward_kl(hidden, head_of(kind, weight), hidden.detach(), weight.detach()).shape == (0,)
+
+
+def test_a_step_up_the_gradient_makes_the_target_likelier():
+    hidden, weight, targets, _ = data()
+    hidden.requires_grad_()
+    before = token_logps(hidden, weight, targets)
+    (slope,) = torch.autograd.grad(before.sum(), [hidden])
+    after = token_logps(hidden.detach() + 1e-2 * slope, weight, targets)
+    assert bool((after > before).all())

@@ -1,0 +1,179 @@
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_llama import tiny, tiny_causal_lm
+
+from accord.models.adapters import add_lora
+from accord.models.head import token_logps
+from accord.models.tree import (
+    Tree,
+    answer_states,
+    collate,
+    decoder_of,
+    head_weight,
+    lower_states,
+    micro_batches,
+    upper_answer_states,
+)
+
+MODEL = tiny_causal_lm()
+
+
+def random_tree(rng, n_prompt, *n_answers, index=0):
+    def ids(n):
+        return tuple(rng.randrange(280) for _ in range(n))
+
+    return Tree(index, ids(n_prompt), tuple(ids(n) for n in n_answers))
+
+
+def tree_logps(model, trees):
+    """Log-probabilities of every answer's tokens, a list an answer, through the shared forward."""
+    batch = collate(trees)
+    logps_N = token_logps(answer_states(model, batch), head_weight(model), batch.targets_N)
+    return list(logps_N.split([len(a) for t in trees for a in t.answers]))
+
+
+def plain_logps(model, tree):
+    """The same, each answer in a row of its own through the whole model."""
+    parts = []
+    for answer in tree.answers:
+        logits = model(torch.tensor([[*tree.prompt, *answer]])).logits[0, len(tree.prompt) - 1 : -1]
+        parts.append(logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None]).squeeze(1))
+    return parts
+
+
+def close(got, expected, atol=1e-4):
+    assert len(got) == len(expected)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=atol, rtol=0)
+
+
+SHAPES = st.lists(
+    st.tuples(st.integers(1, 12), st.lists(st.integers(1, 9), min_size=1, max_size=3)), min_size=1, max_size=4
+)
+
+
+@given(shapes=SHAPES, seed=st.integers(0, 999))
+def test_the_tree_forward_equals_a_plain_forward_of_each_answer(shapes, seed):
+    """Whatever else is in the row or in the batch, and however much padding that brings."""
+    rng = random.Random(seed)
+    trees = [random_tree(rng, n, *answers) for n, answers in shapes]
+    with torch.no_grad():
+        close(tree_logps(MODEL, trees), [p for t in trees for p in plain_logps(MODEL, t)])
+
+
+def test_padding_and_the_rest_of_the_batch_change_nothing():
+    rng = random.Random(1)
+    tree, long, short = random_tree(rng, 5, 4, 3), random_tree(rng, 30, 20), random_tree(rng, 1, 1)
+    with torch.no_grad():
+        alone = tree_logps(MODEL, [tree])
+        close(tree_logps(MODEL, [tree, long])[:2], alone, 1e-5)
+        close(tree_logps(MODEL, [short, tree, tree, long])[3:5], alone, 1e-5)
+
+
+@pytest.mark.parametrize("changed", [0, 1])
+@pytest.mark.parametrize("length", [4, 11])
+def test_sibling_answers_do_not_see_each_other(changed, length):
+    rng = random.Random(2)
+    tree = random_tree(rng, 6, 4, 4)
+    other = 1 - changed
+    answers = list(tree.answers)
+    answers[changed] = tuple(rng.randrange(280) for _ in range(length))
+    with torch.no_grad():
+        before, after = tree_logps(MODEL, [tree]), tree_logps(MODEL, [Tree(0, tree.prompt, tuple(answers))])
+    torch.testing.assert_close(after[other], before[other], atol=1e-5, rtol=0)
+    assert not torch.allclose(after[changed][:4], before[changed], atol=1e-2)
+
+
+def test_an_answer_sees_the_whole_prompt():
+    """The control of the test above: change the prompt's first token and every later log-probability moves."""
+    tree = random_tree(random.Random(3), 6, 4, 4)
+    with torch.no_grad():
+        before = torch.cat(tree_logps(MODEL, [tree]))
+        after = torch.cat(tree_logps(MODEL, [Tree(0, ((tree.prompt[0] + 1) % 280, *tree.prompt[1:]), tree.answers)]))
+    assert bool(((after - before).abs() > 1e-4).all())
+
+
+def test_equal_siblings_get_equal_logps():
+    tree = random_tree(random.Random(4), 6, 5)
+    with torch.no_grad():
+        first, second = tree_logps(MODEL, [Tree(0, tree.prompt, tree.answers * 2)])
+    torch.testing.assert_close(first, second, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("first_layer", [1, 2, 3])
+def test_lower_and_upper_layers_in_turn_equal_the_whole(first_layer):
+    rng = random.Random(5)
+    batch = collate([random_tree(rng, 7, 4, 2), random_tree(rng, 3, 9)])
+    with torch.no_grad():
+        whole = answer_states(MODEL, batch)
+        parted = upper_answer_states(MODEL, batch, lower_states(MODEL, batch, first_layer), first_layer)
+    torch.testing.assert_close(parted, whole, atol=1e-5, rtol=0)
+    assert len(decoder_of(MODEL).layers) == 4  # the model itself is as it was
+
+
+def lora():
+    torch.manual_seed(6)
+    model = add_lora(tiny(), 4, 2)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    return model
+
+
+def test_the_gradient_of_shared_prompts_equals_the_plain_one():
+    """Also from the middle on: the frozen lower layers carry no gradient that anyone needs."""
+    rng = random.Random(6)
+    trees = [random_tree(rng, 7, 4, 2), random_tree(rng, 3, 5, 5)]
+    weights = torch.randn(16, generator=torch.Generator().manual_seed(6))
+    model = lora()
+    trained = [p for p in model.parameters() if p.requires_grad]
+
+    batch = collate(trees)
+    hidden = upper_answer_states(model, batch, lower_states(model, batch, 2), 2)
+    upper = token_logps(hidden, head_weight(model), batch.targets_N)
+    expected = torch.autograd.grad((torch.cat([p for t in trees for p in plain_logps(model, t)]) * weights).sum(), trained)
+    for logps in (torch.cat(tree_logps(model, trees)), upper):
+        got = torch.autograd.grad((logps * weights).sum(), trained)
+        assert max(g.abs().max().item() for g in expected) > 0.1
+        close(got, expected)
+
+
+def test_the_layout_by_hand():
+    """Prompt 5 6 7, answers 8 9 and 4: positions restart at 3; 8 and 4 are predicted by the 7, at place 2; 9 by the 8, at 3."""
+    batch = collate([Tree(3, (5, 6, 7), ((8, 9), (4,))), Tree(8, (5,), ((6,),))])
+    assert batch.ids_BL.tolist() == [[5, 6, 7, 8, 9, 4], [5, 6, 0, 0, 0, 0]]
+    assert batch.positions_BL.tolist() == [[0, 1, 2, 3, 4, 3], [0, 1, 0, 0, 0, 0]]
+    assert batch.predict_N.tolist() == [2, 3, 2, 0]
+    assert batch.row_N.tolist() == [0, 0, 0, 1]
+    assert batch.targets_N.tolist() == [8, 9, 4, 6]
+    assert batch.answer_N.tolist() == [0, 0, 1, 2]
+    assert (batch.indices, batch.n_answers, batch.n_useful) == ((3, 8), 3, 8)
+    assert batch.mask_B1LL[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 1, 0],
+        [1, 1, 1, 0, 0, 1],
+    ]
+    assert batch.mask_B1LL[1, 0, 2:].int().tolist() == torch.eye(6).int()[2:].tolist()  # padding: itself alone
+
+
+@given(lengths=st.lists(st.integers(1, 40), max_size=30), budget=st.integers(1, 100))
+def test_micro_batches_hold_every_row_once_within_the_budget(lengths, budget):
+    trees = [Tree(i, (0,) * n, ((),)) for i, n in enumerate(lengths)]
+    batches = micro_batches(trees, range(len(trees)), budget)
+    assert sorted(i for b in batches for i in b) == list(range(len(trees)))
+    for batch in batches:
+        assert batch
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+
+
+def test_micro_batches_of_some_rows():
+    trees = [Tree(i, (0,) * n, ((0,),)) for i, n in enumerate([4, 1, 3, 9])]
+    assert micro_batches(trees, [3, 0, 2], 10) == [[2, 0], [3]]
