@@ -1,9 +1,12 @@
 """DPO with LoRA on real comparisons: Accord against TRL's DPOTrainer, in one process, on the same token ids.
 
-Measured, interleaved: (a) TRL with its defaults, (b) TRL tuned in its favour (no gradient checkpointing, the best number
-format and batch size found by a sweep, pairs sorted by length), (c) Accord's tree forward and loop. All take the same number
-of optimiser steps of 8 pairs (but TRL at batch 16, where 16 make a step), adapt every linear map of every layer with rank 16,
+Measured in turn with Accord's tree forward and loop, on the same pairs: TRL with its defaults, and TRL tuned in its favour (no
+gradient checkpointing, the best number format and batch size found by a sweep, pairs sorted by length). All take the same
+optimiser steps of 8 pairs (but TRL at batch 16, where 16 make a step), adapt every linear map of every layer with rank 16,
 and compute the reference's log-probabilities inside the measured time. Tokenising and loading are outside it on all sides.
+
+TRL's defaults multiply in bf16. A processor that has none emulates it, far below fp32's speed, so that the ratio says more of
+that default than of TRL: it is then measured on a few pairs only, and once more with fp32 in TRL's favour.
 
 First the losses are compared, pair by pair in fp32: at the initial weights, where every loss is ln 2 and the reference's
 log-probabilities are what differs, and with the same random adapter on both sides.
@@ -20,8 +23,9 @@ import argparse
 import random
 import statistics
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,7 @@ from machine import MatrixPeak, clock, data_folder, finish, paired_ratio, proces
 from peft import LoraConfig
 from torch import Tensor, nn
 from transformers import PrinterCallback
+from transformers.utils import logging as hf_logging
 from trl import DPOConfig, DPOTrainer
 
 from accord.data import read_comparisons
@@ -60,17 +65,56 @@ LEAST_RATIO_DEFAULTS, LEAST_RATIO_TUNED, MOST_LOSS_DIFFERENCE = 4.0, 2.0, 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How TRL is run. `weights` is the dtype that the model is loaded in, `autocast` whether products run in bf16 anyway."""
+    """How TRL is run: what is set other than its defaults."""
 
-    batch_size: int
-    weights: str = "float32"
-    autocast: bool = False
-    defaults: bool = False
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sort: bool = False
 
-    def __str__(self) -> str:
-        if self.defaults:
-            return "defaults (bf16 autocast of fp32 weights, gradient checkpointing, batch 8)"
-        return f"{self.weights} weights{' with bf16 autocast' if self.autocast else ''}, batch {self.batch_size}"
+
+DEFAULTS = Setup("defaults (bf16 autocast, gradient checkpointing, batch 8)")
+DEFAULTS_FP32 = Setup("defaults, but fp32", {"bf16": False})
+
+
+def tuned_setup(batch_size: int, weights: str = "float32", autocast: bool = False) -> Setup:
+    """Return a set-up in TRL's favour; `autocast` multiplies fp32 weights in bf16."""
+    options = {
+        "per_device_train_batch_size": batch_size,
+        "gradient_accumulation_steps": max(1, PAIRS_PER_STEP // batch_size),
+        "gradient_checkpointing": False,
+        "bf16": autocast,
+        "train_sampling_strategy": "sequential",  # as sorted
+        "model_init_kwargs": {"dtype": weights, "attn_implementation": "sdpa"},
+    }
+    name = f"{weights} weights{' with bf16 autocast' if autocast else ''}, batch {batch_size}, sorted, no checkpointing"
+    return Setup(name, options, sort=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Pairs a second of both sides, repetition by repetition, on the same pairs."""
+
+    setup: Setup
+    n_pairs: int
+    ours: tuple[float, ...]
+    peer: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """The median ratio of a repetition."""
+        return paired_ratio(self.ours, self.peer)[0]
+
+    def record(self) -> dict[str, Any]:
+        """Return what the last line says of it."""
+        ratio, low, high = paired_ratio(self.ours, self.peer)
+        return {
+            "setup": self.setup.name,
+            "pairs": self.n_pairs,
+            "ours": self.ours,
+            "peer": self.peer,
+            "ratio": ratio,
+            "ratio_range": [low, high],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +130,14 @@ class Pairs:
         return Pairs(tuple(self.comparisons[i] for i in rows), trees)
 
     def by_length(self) -> list[int]:
-        """Return the rows, the longest first."""
-        return sorted(
-            range(len(self.trees)), key=lambda i: -max(map(len, self.trees[i].answers)) - len(self.trees[i].prompt)
-        )
+        """Return the rows, the longest first, as TRL pads them: prompt and longer answer."""
+        lengths = [len(t.prompt) + max(map(len, t.answers)) for t in self.trees]
+        return sorted(range(len(lengths)), key=lambda i: -lengths[i])
+
+    def spread(self, n: int) -> Pairs:
+        """Return n pairs of evenly spread lengths."""
+        rows = self.by_length()
+        return self.some([rows[(2 * k + 1) * len(rows) // (2 * n)] for k in range(n)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +151,16 @@ class Agreement:
     greatest_perturbed_loss: float
 
 
-def choose_pairs(folder: Path, chat: ChatFormat, n_pairs: int) -> Pairs:
-    """Return a fixed random choice of the usable pairs, in chat format."""
+def choose_pairs(folder: Path, chat: ChatFormat, n_pairs: int, max_length: int) -> Pairs:
+    """Return a fixed random choice of the usable pairs whose prompt and longer answer are below `max_length` tokens."""
     usable: list[tuple[Comparison, tuple[int, ...], tuple[tuple[int, ...], ...]]] = []
     for name in ("dev", "train"):
-        for comparison in read_comparisons(
-            folder / "hh-rlhf" / f"harmless-base.{name}.jsonl.gz", drop=True
-        ).comparisons:
+        path = folder / "hh-rlhf" / f"harmless-base.{name}.jsonl.gz"
+        for comparison in read_comparisons(path, drop=True).comparisons:
             chosen = chat.render(comparison.messages, comparison.chosen)
             rejected = chat.render(comparison.messages, comparison.rejected)
             # One spare token: TRL's own tokenisation has a newline after the end of the turn.
-            if len(chosen.prompt) + max(len(chosen.answer), len(rejected.answer)) < MAX_LENGTH:
+            if len(chosen.prompt) + max(len(chosen.answer), len(rejected.answer)) < max_length:
                 usable.append((comparison, chosen.prompt, (chosen.answer, rejected.answer)))
     picked = random.Random(SEED).sample(usable, n_pairs)
     trees = tuple(Tree(i, prompt, answers) for i, (_, prompt, answers) in enumerate(picked))
@@ -123,7 +170,7 @@ def choose_pairs(folder: Path, chat: ChatFormat, n_pairs: int) -> Pairs:
 def needed_flop(trees: Sequence[Tree], model: nn.Module) -> float:
     """Return the work that cannot be avoided for one pass over the pairs (see the module's docstring)."""
     layers = decoder_of(model).layers
-    linear = sum(m.weight.numel() for m in layers.modules() if isinstance(m, nn.Linear))  # type: ignore[union-attr, operator]
+    linear = sum(m.weight.numel() for m in layers.modules() if isinstance(m, nn.Linear))
     head = head_weight(model).numel()
     forward = sum(2 * linear * t.length + 2 * head * sum(map(len, t.answers)) for t in trees)
     return 3.0 * forward
@@ -136,7 +183,8 @@ def trl_trainer(folder: str, pairs: Pairs, targets: Sequence[str], setup: Setup,
     """Return a trainer whose data set holds the pairs as TRL itself tokenises them."""
     AcceleratorState._reset_state(
         reset_partial_state=True
-    )  # the state is global, and would keep the last run's precision
+    )  # the state is global: it would keep the last run's precision
+    hf_logging.disable_progress_bar()
     common: dict[str, Any] = {
         "output_dir": output,
         "num_train_epochs": 1,
@@ -146,15 +194,6 @@ def trl_trainer(folder: str, pairs: Pairs, targets: Sequence[str], setup: Setup,
         "disable_tqdm": True,
         "use_cpu": not torch.cuda.is_available(),  # without it TRL's bf16 default is refused on a CPU
     }
-    if not setup.defaults:
-        common |= {
-            "per_device_train_batch_size": setup.batch_size,
-            "gradient_accumulation_steps": max(1, PAIRS_PER_STEP // setup.batch_size),
-            "gradient_checkpointing": False,
-            "bf16": setup.autocast,
-            "train_sampling_strategy": "sequential",  # the pairs come sorted by length
-            "model_init_kwargs": {"dtype": setup.weights, "attn_implementation": "sdpa"},
-        }
     rows = [
         {
             "prompt": [{"role": m.role, "content": m.content} for m in c.messages],
@@ -165,7 +204,7 @@ def trl_trainer(folder: str, pairs: Pairs, targets: Sequence[str], setup: Setup,
     ]
     trainer = DPOTrainer(
         model=folder,
-        args=DPOConfig(**common),
+        args=DPOConfig(**common, **setup.options),
         train_dataset=Dataset.from_list(rows),
         peft_config=LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=list(targets), task_type="CAUSAL_LM"),
     )
@@ -201,7 +240,7 @@ def describe_tokenisation(trainer: Any, pairs: Pairs, chat: ChatFormat) -> str:
 
 def time_trl(folder: str, pairs: Pairs, targets: Sequence[str], setup: Setup, device: torch.device) -> float:
     """Return pairs a second of one epoch."""
-    if not setup.defaults:
+    if setup.sort:
         pairs = pairs.some(pairs.by_length())
     with tempfile.TemporaryDirectory() as output:
         trainer = trl_trainer(folder, pairs, targets, setup, output)
@@ -218,23 +257,18 @@ def tune_trl(
     formats = [("float32", False)]
     if has_native_bf16(device):
         formats += [("bfloat16", False), ("float32", True)]
-    rates: dict[Setup, float] = {}
+    rates: dict[str, float] = {}
 
-    def best() -> Setup:
-        return max(rates, key=lambda setup: rates[setup])
-
-    def try_(setup: Setup) -> None:
-        if setup not in rates:
-            rates[setup] = time_trl(folder, pairs, targets, setup, device)
-            say(f"TRL, {len(pairs.trees)} pairs, {setup}: {rates[setup]:.4f} pairs/s")
+    def rate(setup: Setup) -> float:
+        if setup.name not in rates:
+            rates[setup.name] = time_trl(folder, pairs, targets, setup, device)
+            say(f"sweep, {len(pairs.trees)} pairs, TRL {setup.name}: {rates[setup.name]:.4f} pairs/s")
+        return rates[setup.name]
 
     first = PRECISION_BATCH if PRECISION_BATCH in batch_sizes else batch_sizes[-1]
-    for weights, autocast in formats:
-        try_(Setup(first, weights, autocast))
-    chosen = best()
-    for size in batch_sizes:
-        try_(Setup(size, chosen.weights, chosen.autocast))
-    return best(), {str(setup): rate for setup, rate in rates.items()}
+    best_format = max(formats, key=lambda f: rate(tuned_setup(first, *f)))
+    best = max((tuned_setup(size, *best_format) for size in batch_sizes), key=rate)
+    return best, rates
 
 
 # --- Accord ----------------------------------------------------------------------------------------------------------
@@ -307,7 +341,7 @@ def compare_losses(
     """Return how far apart the two sides' losses are, and where TRL's own token ids differ."""
     loaded, model = fresh("fp32")
     with tempfile.TemporaryDirectory() as output, packed(model):
-        trainer = trl_trainer(loaded.folder, pairs, targets, Setup(1), output)
+        trainer = trl_trainer(loaded.folder, pairs, targets, tuned_setup(1), output)
         tokenisation = describe_tokenisation(trainer, pairs, chat)
         head = Projection(head_weight(model))
         with scaled(model, 0.0):
@@ -331,108 +365,109 @@ def compare_losses(
 # --- The run ---------------------------------------------------------------------------------------------------------
 
 
+def contest(
+    folder: str,
+    pairs: Pairs,
+    targets: Sequence[str],
+    setup: Setup,
+    repetitions: int,
+    peak: MatrixPeak,
+    device: torch.device,
+) -> Contest:
+    """Run both sides in turn, the order swapped every time, so that a machine's slow minutes hit both."""
+    sides: dict[str, Callable[[], float]] = {
+        "Accord": lambda: time_accord(pairs, device),
+        f"TRL {setup.name}": lambda: time_trl(folder, pairs, targets, setup, device),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for repetition in range(repetitions):
+        for name in list(sides)[:: 1 if repetition % 2 == 0 else -1]:
+            rates[name].append(sides[name]())
+            say(f"{repetition + 1}/{repetitions}, {len(pairs.trees)} pairs, {name}: {rates[name][-1]:.4f} pairs/s")
+        peak.measure()
+    ours, peer = rates.values()
+    return Contest(setup, len(pairs.trees), tuple(ours), tuple(peer))
+
+
 def main() -> None:
     """Compare the losses, tune TRL, measure all sides in turn, print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="4 pairs, once: shows that it runs, measures nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="2 short pairs, once: shows that it runs, measures nothing"
+    )
     parser.add_argument("--pairs", type=int, default=32)
     parser.add_argument("--repetitions", type=int, default=3, help="of Accord and of TRL tuned, in turn")
-    parser.add_argument("--default-repetitions", type=int, default=1, help="of TRL with its defaults, the slowest")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="tried for TRL tuned")
+    parser.add_argument("--emulated-pairs", type=int, default=8, help="for TRL's bf16 where the processor has none")
     options = parser.parse_args()
     folder = data_folder()
+    max_length = MAX_LENGTH
     if options.quick:
-        options.pairs, options.repetitions, options.batch_sizes = 4, 1, [2, 4]
+        options.pairs, options.repetitions, options.batch_sizes, options.emulated_pairs = 2, 1, [1, 2], 1
+        max_length = 80
     disable_progress_bars()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning)  # TRL's use of transformers
 
     device = pick_device()
     loaded = load_model("starter")
     chat = ChatFormat(loaded.tokenizer)
-    flop = needed_flop(choose_pairs(folder, chat, options.pairs).trees, loaded.model)
-    pairs = choose_pairs(folder, chat, options.pairs)
+    pairs = choose_pairs(folder, chat, options.pairs, max_length)
+    flop = needed_flop(pairs.trees, loaded.model)
     dtype = str(loaded.model.dtype).removeprefix("torch.")
-    targets = sorted(
-        {
-            name.rsplit(".", 1)[-1]
-            for name, m in decoder_of(loaded.model).layers.named_modules()
-            if isinstance(m, nn.Linear)
-        }  # type: ignore[union-attr, operator]
-    )
+    targets = sorted(add_lora(loaded, RANK, first_layer=0).peft_config["default"].target_modules)
     peak = MatrixPeak(loaded.model.dtype, device, seconds=0.2 if options.quick else 1.0)
     say(f"{processor(device)}; torch {torch.__version__}, TRL {trl.__version__}, Accord in {dtype}")
     say(f"matrix peak so far: {peak}")
     prompt_tokens = sum(len(t.prompt) for t in pairs.trees)
     answer_tokens = sum(t.length for t in pairs.trees) - prompt_tokens
     say(
-        f"{len(pairs.trees)} pairs, {prompt_tokens} prompt and {answer_tokens} answer tokens, {flop / 1e9:.0f} GFLOP needed"
+        f"{options.pairs} pairs, {prompt_tokens} prompt and {answer_tokens} answer tokens, {flop / 1e9:.0f} GFLOP needed"
     )
 
     agreement, tokenisation = compare_losses(pairs, targets, chat, device)
-    say(f"token ids, TRL's own against those that both sides are given: {tokenisation}")
+    say(f"TRL's own token ids against those that both sides are given here: {tokenisation}")
     say(
         f"largest differences in fp32: reference logps {agreement.ref_logps:.2e}, loss at the initial weights "
         f"{agreement.loss_initial:.2e}, loss with one random adapter {agreement.loss_perturbed:.2e} (losses "
         f"{agreement.least_perturbed_loss:.3f} to {agreement.greatest_perturbed_loss:.3f})"
     )
-    n_sweep = min(len(pairs.trees), max(options.batch_sizes))
-    rows = pairs.by_length()
-    tuned, sweep = tune_trl(
-        loaded.folder, pairs.some(rows[:: len(rows) // n_sweep][:n_sweep]), targets, options.batch_sizes, device
-    )
-    say(f"TRL tuned: {tuned}")
 
-    ours: list[float] = []
-    peer: list[float] = []
-    defaults: list[float] = []
-    if options.quick:
-        time_accord(pairs, device)  # the first use of each shape is slower; a full run is long enough not to care
-    for repetition in range(options.repetitions):
-        for side in ("accord", "tuned") if repetition % 2 == 0 else ("tuned", "accord"):
-            if side == "accord":
-                ours.append(time_accord(pairs, device))
-                say(f"{repetition + 1}/{options.repetitions} Accord: {ours[-1]:.4f} pairs/s")
-            else:
-                peer.append(time_trl(loaded.folder, pairs, targets, tuned, device))
-                say(f"{repetition + 1}/{options.repetitions} TRL tuned: {peer[-1]:.4f} pairs/s")
-        if repetition < options.default_repetitions:
-            defaults.append(time_trl(loaded.folder, pairs, targets, Setup(PAIRS_PER_STEP, defaults=True), device))
-            say(f"{repetition + 1}/{options.default_repetitions} TRL defaults: {defaults[-1]:.4f} pairs/s")
-        peak.measure()
+    some = pairs.spread(min(options.pairs, max(options.batch_sizes)))
+    best, sweep = tune_trl(loaded.folder, some, targets, options.batch_sizes, device)
+    tuned = contest(loaded.folder, pairs, targets, best, options.repetitions, peak, device)
+    emulated = not has_native_bf16(device)
+    others = [contest(loaded.folder, pairs, targets, DEFAULTS_FP32, 1, peak, device)] if emulated else []
+    few = pairs.spread(min(options.emulated_pairs, options.pairs)) if emulated else pairs
+    defaults = contest(loaded.folder, few, targets, DEFAULTS, 1, peak, device)
 
-    rate = statistics.median(ours)
-    ratio, ratio_low, ratio_high = paired_ratio(ours, peer)
-    ratio_defaults, _, _ = paired_ratio(ours[: len(defaults)], defaults)
-    share = rate * flop / len(pairs.trees) / peak.best
+    ours = statistics.median(tuned.ours)
+    share = ours * flop / options.pairs / peak.best
     say(f"matrix peak: {peak}; Accord reaches {share:.0%} of it on the work that is needed")
-    say(
-        f"Accord is {ratio:.2f} x TRL tuned ({ratio_low:.2f} to {ratio_high:.2f}), {ratio_defaults:.2f} x TRL with its defaults"
-    )
+    for each in (tuned, *others, defaults):
+        say(f"Accord is {each.ratio:.2f} x TRL {each.setup.name}")
+    if emulated:
+        say("this processor emulates bf16, so TRL's true defaults are slower than TRL need be")
     finish(
         {
-            "work": f"DPO, LoRA r{RANK} on all layers, {len(pairs.trees)} hh-rlhf pairs, 1 epoch, reference included",
-            "ours": rate,
-            "peer": statistics.median(peer),
+            "work": f"DPO, LoRA r{RANK} on all layers, {options.pairs} hh-rlhf pairs, 1 epoch, reference included",
+            "ours": ours,
+            "peer": statistics.median(tuned.peer),
             "unit": "pairs/s",
-            "ratio": ratio,
+            "ratio": tuned.ratio,
             "share_of_limit": share,
             "processor": processor(device),
             "quick": options.quick,
-            "met": ratio >= LEAST_RATIO_TUNED
-            and ratio_defaults >= LEAST_RATIO_DEFAULTS
+            "met": tuned.ratio >= LEAST_RATIO_TUNED
+            and defaults.ratio >= LEAST_RATIO_DEFAULTS
             and max(agreement.loss_initial, agreement.loss_perturbed) <= MOST_LOSS_DIFFERENCE,
-            "ratio_range": [ratio_low, ratio_high],
-            "peer_defaults": statistics.median(defaults),
-            "ratio_defaults": ratio_defaults,
-            "ours_runs": ours,
-            "peer_runs": peer,
-            "peer_defaults_runs": defaults,
-            "peer_setup": str(tuned),
-            "peer_sweep": sweep,
+            "ratio_defaults": defaults.ratio,
+            "native_bf16": not emulated,
+            "contests": [each.record() for each in (tuned, *others, defaults)],
+            "sweep": sweep,
             "precision": dtype,
             "matrix_peak_gflops": {name: value / 1e9 for name, value in peak.flops.items()},
-            "needed_gflop_per_pair": flop / len(pairs.trees) / 1e9,
+            "needed_gflop_per_pair": flop / options.pairs / 1e9,
             "largest_difference": asdict(agreement),
             "tokenisation": tokenisation,
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "trl": trl.__version__},

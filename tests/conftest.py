@@ -14,3 +14,14 @@ torch.set_num_threads(1)
 def tiny_model():
     """A fresh random Llama of 4 layers with a byte-level ChatML tokenizer, as a `LoadedModel`."""
     return tiny()
+
+
+@pytest.fixture
+def tiny_folder_without_template(tmp_path):
+    """A model folder whose tokenizer has no chat template."""
+    loaded = tiny()
+    folder = tmp_path / "no-template"
+    loaded.model.save_pretrained(folder)
+    loaded.tokenizer.chat_template = None
+    loaded.tokenizer.save_pretrained(folder)
+    return folder

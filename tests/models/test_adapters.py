@@ -111,8 +111,9 @@ def test_merging_half_an_adapter(tiny_model):
 def test_merging_nests_and_survives_an_exception(tiny_model):
     model = trained_lora(tiny_model)
     before, trained = base_weights(model), logits(model)
-    with pytest.raises(KeyError), merged(model), merged(model):
+    with merged(model), merged(model):
         torch.testing.assert_close(logits(model), trained, atol=1e-4, rtol=1e-4)
+    with pytest.raises(KeyError), merged(model), merged(model):
         raise KeyError
     assert all(torch.equal(w, before[name]) for name, w in base_weights(model).items())
     assert torch.equal(logits(model), trained)

@@ -2,9 +2,10 @@ import random
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_llama import tiny, tiny_causal_lm
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from accord.models.adapters import add_lora
 from accord.models.head import token_logps
@@ -56,6 +57,7 @@ SHAPES = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(shapes=SHAPES, seed=st.integers(0, 999))
 def test_the_tree_forward_equals_a_plain_forward_of_each_answer(shapes, seed):
     """Whatever else is in the row or in the batch, and however much padding that brings."""
@@ -115,6 +117,26 @@ def test_lower_and_upper_layers_in_turn_equal_the_whole(first_layer):
     assert len(decoder_of(MODEL).layers) == 4  # the model itself is as it was
 
 
+@pytest.mark.parametrize("first_layer", [1, 2, 3])
+def test_lower_and_upper_layers_where_the_layers_are_of_two_kinds(first_layer):
+    """Gemma 3: every other layer with another rotary base here, looked up by the layer's place in the stack."""
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=280, hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, initializer_range=0.2, pad_token_id=None,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+    )  # fmt: skip
+    model = Gemma3ForCausalLM(config).float().eval()
+    tree = random_tree(random.Random(5), 7, 4, 2)
+    batch = collate([tree])
+    with torch.no_grad():
+        close(tree_logps(model, [tree]), plain_logps(model, tree))
+        whole = answer_states(model, batch)
+        parted = upper_answer_states(model, batch, lower_states(model, batch, first_layer), first_layer)
+    torch.testing.assert_close(parted, whole, atol=1e-5, rtol=0)
+    assert model.config.layer_types == ["sliding_attention", "full_attention"] * 2
+
+
 def lora():
     torch.manual_seed(6)
     model = add_lora(tiny(), 4, 2)
@@ -136,7 +158,9 @@ def test_the_gradient_of_shared_prompts_equals_the_plain_one():
     batch = collate(trees)
     hidden = upper_answer_states(model, batch, lower_states(model, batch, 2), 2)
     upper = token_logps(hidden, head_weight(model), batch.targets_N)
-    expected = torch.autograd.grad((torch.cat([p for t in trees for p in plain_logps(model, t)]) * weights).sum(), trained)
+    expected = torch.autograd.grad(
+        (torch.cat([p for t in trees for p in plain_logps(model, t)]) * weights).sum(), trained
+    )
     for logps in (torch.cat(tree_logps(model, trees)), upper):
         got = torch.autograd.grad((logps * weights).sum(), trained)
         assert max(g.abs().max().item() for g in expected) > 0.1
@@ -161,7 +185,10 @@ def test_the_layout_by_hand():
         [1, 1, 1, 1, 1, 0],
         [1, 1, 1, 0, 0, 1],
     ]
-    assert batch.mask_B1LL[1, 0, 2:].int().tolist() == torch.eye(6).int()[2:].tolist()  # padding: itself alone
+    padding = batch.mask_B1LL[1, 0, 2:]
+    assert not padding[:, :2].any()
+    assert padding.any(-1).all()
+    assert not batch.mask_B1LL[1, 0, :2, 2:].any()
 
 
 @given(lengths=st.lists(st.integers(1, 40), max_size=30), budget=st.integers(1, 100))

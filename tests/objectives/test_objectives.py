@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -171,7 +172,7 @@ def splits(draw):
     order = draw(st.permutations(range(len(lengths))))
     cuts = sorted(draw(st.sets(st.integers(1, max(1, len(lengths) - 1)))))
     edges = [0, *[c for c in cuts if c < len(lengths)], len(lengths)]
-    return lengths, [order[a:b] for a, b in zip(edges, edges[1:], strict=False)], draw(st.integers(0, 999))
+    return lengths, [order[a:b] for a, b in pairwise(edges)], draw(st.integers(0, 999))
 
 
 def token_losses(objective, values_BT, mask_BT, rows):

@@ -1,3 +1,4 @@
+import json
 import os
 
 import pytest
@@ -47,7 +48,7 @@ def test_a_stage_folder_without_its_marker_is_not_trusted(tmp_path):
 
 def test_a_stage_that_was_begun_and_not_finished_is_not_done(tmp_path):
     stage = run(tmp_path / "r").stage("sft", {})
-    (stage.folder / "stage.json").write_text('{"key": "%s"}' % stage.key)
+    (stage.folder / "stage.json").write_text(json.dumps({"key": stage.key}))
     assert not stage.done
 
 
@@ -103,5 +104,5 @@ def test_latest_run_is_the_one_touched_last(tmp_path):
 
 @pytest.mark.parametrize("folder", ["", "missing"])
 def test_no_latest_run(tmp_path, folder):
-    with pytest.raises(InputError, match="no run in .*accord align"):
+    with pytest.raises(InputError, match=r"no run in .*accord align"):
         latest_run(tmp_path / folder)

@@ -33,8 +33,9 @@ class ChatFormat:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        added = getattr(tokenizer, "added_tokens_decoder", {})
-        self._control = sorted({str(token) for token in added.values()} | set(tokenizer.all_special_tokens))
+        # Runs of spaces, which some tokenizers add as tokens (GPT-NeoX), control nothing.
+        added = {i: str(t) for i, t in getattr(tokenizer, "added_tokens_decoder", {}).items() if str(t).strip()}
+        self._control = sorted({*added.values(), *tokenizer.all_special_tokens})
         self._control_ids = {int(i) for i in added} | set(tokenizer.all_special_ids)
         self._end = self._end_of_turn()
         self._begin = self._begin_id()

@@ -170,6 +170,10 @@ def _layers(decoder: PreTrainedModel, which: slice, norm: bool) -> Iterator[Any]
     part = copy.copy(decoder)
     part._modules = dict(decoder._modules)
     part._modules["layers"] = nn.ModuleList(list(decoder.layers)[which])  # type: ignore[arg-type, operator]
+    if kinds := getattr(decoder.config, "layer_types", None):
+        # Where layers differ in kind (Gemma 3's rotary bases), the decoder looks a layer's kind up by its place.
+        part.config = copy.copy(decoder.config)
+        part.config.layer_types = kinds[which]
     if not norm:
         part._modules["norm"] = nn.Identity()
     yield part

@@ -60,8 +60,14 @@ def run_sft(data: Path, out: Path, settings: AlignSettings, progress: Progress) 
         published_name(settings.model, loaded),
     )
     stage.finish({"seconds": result.seconds})
-    return {"rows": len(demonstrations), "steps": len(result.steps), "skipped steps": result.skipped,
-            "last loss": round(result.steps[-1].loss, 4), "seconds": round(result.seconds, 1), "model": str(out / "model")}  # fmt: skip
+    return {
+        "rows": len(demonstrations),
+        "steps": len(result.steps),
+        "skipped steps": result.skipped,
+        "last loss": round(result.steps[-1].loss, 4),
+        "seconds": round(result.seconds, 1),
+        "model": str(out / "model"),
+    }
 
 
 def run_dpo(

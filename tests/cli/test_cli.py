@@ -1,0 +1,127 @@
+"""The command line as a person meets it: real processes, their exit codes and their one line of error."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def accord(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-c", "from accord.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        **options,
+    )
+
+
+def one_line_error(result):
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert lines[-1].startswith("accord: ")
+    return result.stderr
+
+
+def test_help_names_the_exit_codes():
+    result = accord("align", "--help")
+    assert result.returncode == 0
+    for word in ("0 done", "1 a gate failed", "2 bad input", "3 could not measure"):
+        assert word in " ".join(result.stdout.split())
+
+
+def test_cli_02_unknown_options_are_named_all_at_once(tmp_path):
+    out = tmp_path / "run"
+    message = one_line_error(accord("align", "--sft-epoch", "2", "--lora_rank", "8", "--out", out))
+    assert "--sft-epoch; did you mean '--sft-epochs'?" in message
+    assert "--lora_rank" in message
+    assert not out.exists()
+
+
+def test_impossible_settings_are_named_all_at_once(tmp_path):
+    message = one_line_error(accord("align", "--rank", "0", "--method", "qlora", "--out", tmp_path / "run"))
+    assert "rank must be at least 1" in message
+    assert "method must be" in message
+
+
+def test_cli_01_exit_codes_differ(tmp_path):
+    """Done is 0, bad input 2, nothing measurable 3; a failed check of a file is bad input."""
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text(json.dumps({"prompt": "Hi", "answer": "Hello!", "label": "complied"}) + "\n")
+    assert accord("judge", "calibrate", "refusal", "--labels", labels).returncode == 0
+    labels.write_text(json.dumps({"prompt": "Hi", "answer": "...", "label": "complied"}) + "\n")
+    assert accord("judge", "calibrate", "refusal", "--labels", labels).returncode == 3
+    assert accord("judge", "calibrate", "refusl", "--labels", labels).returncode == 2
+
+
+def test_unknown_scorer_is_suggested(tmp_path):
+    assert "did you mean 'refusal'?" in one_line_error(accord("judge", "calibrate", "refusl", "--labels", tmp_path))
+
+
+def test_policy_check_passes_on_the_starter_policy():
+    result = accord("policy", "check", "--json")
+    assert result.returncode == 0
+    assert len(json.loads(result.stdout)["hazards"]) >= 12
+
+
+def test_policy_check_names_line_and_clause(tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("name: x\nversion: '1'\nsummary: y\nhazards:\n  - id: fraud\n    nam: Fraud\n")
+    message = one_line_error(accord("policy", "check", policy))
+    assert "fraud" in message
+    assert "nam" in message
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "expected"),
+    [
+        ("--demonstrations", None, "missing.jsonl"),
+        ("--demonstrations", "", "empty"),
+        ("--demonstrations", '{"messages": 3}\n', "line 1"),
+        ("--comparisons", '{"prompt": "a", "chosen": "b", "rejected": "b"}\n', "equal"),
+    ],
+)
+def test_bad_files_are_refused_before_any_work(tmp_path, option, content, expected):
+    file = tmp_path / "missing.jsonl"
+    if content is not None:
+        file.write_text(content)
+    out = tmp_path / "run"
+    assert expected in one_line_error(accord("align", option, file, "--out", out))
+    assert not out.exists()
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "is not empty and holds no run" in one_line_error(accord("align", "--out", tmp_path, "--limit", "2"))
+
+
+def test_a_model_without_chat_template_is_refused(tmp_path, tiny_folder_without_template):
+    assert "no chat template" in one_line_error(
+        accord("align", "--model", tiny_folder_without_template, "--out", tmp_path / "run")
+    )
+
+
+def test_data_check_counts_by_kind_of_fault(tmp_path):
+    """data-01-implicit-prompt-prefix: rows=4, usable=1, identical=1, empty_completion=2."""
+    conversation = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    rows = [
+        {"chosen": "The gate is shut", "rejected": "The gate is shut and locked"},
+        {"chosen": conversation, "rejected": conversation},
+        {"chosen": "Yes ", "rejected": "No"},
+        {"chosen": "", "rejected": "x"},
+    ]
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = accord("data", "check", file, "--json")
+    assert json.loads(result.stdout) == {"rows": 4, "usable": 1, "identical": 1, "empty_completion": 2, "malformed": 0}
+    one_line_error(result)
+
+
+def test_doctor_says_what_is_there():
+    result = accord("doctor", "--json")
+    facts = json.loads(result.stdout)["facts"]
+    assert facts["torch"]
+    assert "bf16 in hardware" in facts

@@ -1,0 +1,116 @@
+"""`accord align` for real, on the starter model with a few rows of each kind: the outputs, and a kill at any moment."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from accord.data.records import read_demonstrations, read_findings, read_prompts
+from accord.errors import DataError
+from accord.feedback.own_failures import own_failures
+from accord.models.load import load_model
+from accord.policy import load_policy
+from accord.recipes.safety_round import read_material
+from accord.recipes.settings import AlignSettings
+from accord.starter import demonstrations_path, policy_path, verify_path
+from accord.types import Attempt, Outcome, Score
+
+ALIGN = ["align", "--limit", "3", "--sft-epochs", "2", "--baseline-share", "0.5"]
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from accord.cli import main; main()", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("align")
+    process = start(folder, *ALIGN, "--out", "run")
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, output
+    return folder / "run", output
+
+
+def test_a_round_writes_what_it_promises(finished):
+    run, output = finished
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["asked"]["limit"] == 3
+    assert manifest["peak_memory_gib"] < 6
+    assert (run / "report.html").read_text().startswith("<!doctype html>")
+    card = (run / "model/README.md").read_text()
+    assert "base_model: HuggingFaceTB/SmolLM2-135M-Instruct" in card
+    assert all(f.sealed and f.prompt.split == "verify" for f in read_findings(run / "findings.jsonl"))
+    for word in ("base:", "aligned:", "SFT: done", "answers/s"):
+        assert word in output or word == "answers/s"
+
+
+def test_the_model_loads_and_differs_from_the_base(finished):
+    run, _ = finished
+    aligned, base = load_model(str(run)), load_model("starter")
+    ids = torch.tensor([[1, 9690, 198]])
+    assert not torch.equal(aligned.model(ids).logits, base.model(ids).logits)
+
+
+def test_asking_the_same_again_does_nothing_again(finished):
+    run, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in run.glob("stages/*/attempts-*.jsonl")}
+    process = start(run.parent, "resume", "run")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert before == {p: p.stat().st_mtime_ns for p in run.glob("stages/*/attempts-*.jsonl")}
+
+
+def test_killed_anywhere_and_resumed_gives_the_same_bits(finished, tmp_path):
+    """SIGKILL at three random moments of one run, then resume to the end."""
+    reference, _ = finished
+    moments = random.Random(os.getpid())
+    for attempt in range(3):
+        process = start(tmp_path, *ALIGN, "--out", "run")
+        time.sleep(moments.uniform(8, 30))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert (tmp_path / "run/manifest.json").exists() or attempt == 0
+    process = start(tmp_path, *ALIGN, "--out", "run")
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, output
+    expected = load_file(reference / "model/adapter_model.safetensors")
+    got = load_file(tmp_path / "run/model/adapter_model.safetensors")
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_no_verify_prompt_reaches_training():
+    material = read_material(AlignSettings())
+    sealed = {p.id for p in material.verify} | {p.family for p in material.verify}
+    trained = [*material.demonstrations, *material.held_out]
+    assert not sealed & {d.prompt.id for d in trained}
+    assert not sealed & {d.prompt.family for d in trained}
+    held_out = {d.prompt.pair for d in material.held_out}
+    assert held_out
+    assert not held_out & {d.prompt.pair for d in material.demonstrations}
+
+
+def test_an_answer_to_a_verify_prompt_is_refused_as_training_data():
+    prompt = read_prompts(verify_path()).prompts[0]
+    attempt = Attempt("a", prompt, "aligned", "Sure!", 2, False, Score(Outcome.COMPLIED, "refusal"), 0)
+    with pytest.raises(DataError, match="sealed from training"):
+        own_failures([attempt], {}, load_policy(policy_path()))
+
+
+def test_a_training_file_that_holds_a_verify_prompt_is_refused(tmp_path):
+    sealed = json.loads(verify_path().read_text().splitlines()[0])
+    row = {**sealed, "split": "train", "family": "other/family", "id": "mine"}
+    file = tmp_path / "demonstrations.jsonl"
+    file.write_text(demonstrations_path().read_text() + json.dumps(row) + "\n")
+    assert read_demonstrations(file)
+    with pytest.raises(DataError, match="verify"):
+        read_material(AlignSettings(demonstrations=str(file)))
