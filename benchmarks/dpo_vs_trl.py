@@ -462,6 +462,7 @@ def main() -> None:
             and defaults.ratio >= LEAST_RATIO_DEFAULTS
             and max(agreement.loss_initial, agreement.loss_perturbed) <= MOST_LOSS_DIFFERENCE,
             "ratio_defaults": defaults.ratio,
+            "ratio_defaults_fp32": others[0].ratio if others else None,
             "native_bf16": not emulated,
             "contests": [each.record() for each in (tuned, *others, defaults)],
             "sweep": sweep,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from typing import Any
 
 import click
@@ -91,8 +92,9 @@ def main() -> None:
     """Run the command line; end with the exit code that the result asks for."""
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
-    # Nothing is ever fetched to write a number about: a hub is asked only where a hub id was given.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not debug:
+        warnings.simplefilter("ignore")
     _register()
     try:
         code = app(arguments, standalone_mode=False)

@@ -49,23 +49,29 @@ def _linear_names(model: nn.Module) -> set[str]:
 
 @contextmanager
 def scaled(model: nn.Module, factor: float) -> Iterator[None]:
-    """Let every adapter act `factor` times as strongly: 0 is the base model, 1 the trained one."""
+    """Let every adapter act `factor` times as strongly: 0 is the base model, 1 the trained one.
+
+    At 0 the adapters are not computed at all.
+    """
     layers = [m for m in model.modules() if isinstance(m, LoraLayer)]
-    kept = [dict(layer.scaling) for layer in layers]
+    kept = [(dict(layer.scaling), layer._disable_adapters) for layer in layers]
     for layer in layers:
+        layer._disable_adapters |= factor == 0
         for name in layer.scaling:
             layer.scaling[name] *= factor
     try:
         yield
     finally:
-        for layer, scaling in zip(layers, kept, strict=True):
+        for layer, (scaling, disabled) in zip(layers, kept, strict=True):
             layer.scaling.update(scaling)
+            layer._disable_adapters = disabled
 
 
 @contextmanager
 def merged(model: nn.Module) -> Iterator[None]:
     """Fold the adapters into the weights, and put back the very same bits afterwards (subtracting would not)."""
-    layers = [m for m in model.modules() if isinstance(m, LoraLayer) and not m.merged]  # type: ignore[attr-defined]
+    adapted = [m for m in model.modules() if isinstance(m, LoraLayer)]
+    layers = [m for m in adapted if not m.merged and not m._disable_adapters]  # type: ignore[attr-defined]
     kept = [layer.get_base_layer().weight.data for layer in layers]  # type: ignore[union-attr]
     try:
         with torch.no_grad():

@@ -33,8 +33,8 @@ class ChatFormat:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        # Runs of spaces, which some tokenizers add as tokens (GPT-NeoX), control nothing.
-        added = {i: str(t) for i, t in getattr(tokenizer, "added_tokens_decoder", {}).items() if str(t).strip()}
+        # Added tokens that are not marked special (runs of spaces in GPT-NeoX, <think> in Qwen3) are text like any other.
+        added = {i: str(t) for i, t in getattr(tokenizer, "added_tokens_decoder", {}).items() if t.special}
         self._control = sorted({*added.values(), *tokenizer.all_special_tokens})
         self._control_ids = {int(i) for i in added} | set(tokenizer.all_special_ids)
         self._end = self._end_of_turn()

@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 
+MAX_PADDING = 0.05
+
+
 @dataclass(frozen=True, slots=True)
 class Tree:
     """One prompt and the answers that hang on it, as token ids. `index` is the row's place in its data set."""
@@ -114,15 +117,21 @@ def collate(trees: Sequence[Tree]) -> TreeBatch:
 def micro_batches(trees: Sequence[Tree], rows: Sequence[int], token_budget: int) -> list[list[int]]:
     """Split rows into batches of at most `token_budget` padded positions, sorted by length.
 
-    A row longer than the budget is a batch of its own. Every row is in exactly one batch.
+    A batch also ends where one more row would make padding more than `MAX_PADDING` of it, unless it is still short. A row longer
+    than the budget is a batch of its own. Every row is in exactly one batch.
     """
     batches: list[list[int]] = []
     current: list[int] = []
+    useful = 0
     for row in sorted(rows, key=lambda i: (trees[i].length, i)):
-        if current and trees[row].length * (len(current) + 1) > token_budget:
+        length = trees[row].length
+        computed = length * (len(current) + 1)
+        padded = 1 - (useful + length) / computed > MAX_PADDING and useful >= token_budget / 4
+        if current and (computed > token_budget or padded):
             batches.append(current)
-            current = []
+            current, useful = [], 0
         current.append(row)
+        useful += length
     return [*batches, current] if current else batches
 
 

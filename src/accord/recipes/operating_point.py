@@ -14,8 +14,8 @@ from accord.report.evidence import CurvePoint
 from accord.stats import clustered_proportion
 from accord.types import Attempt, Estimate, Outcome, Progress, Prompt
 
-SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
-N_TOKENS = 20
+SCALES = (0.4, 0.55, 0.7, 0.85, 1.0, 1.2)
+N_TOKENS = 14
 RULE = (
     "the strength with the largest difference between harmful and contrast prompts refused, on training pairs held out of "
     "training; of equals the smallest"

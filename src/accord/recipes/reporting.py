@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import platform
 import shutil
@@ -111,9 +112,7 @@ def write_outputs(
         chosen_scale=curve.chosen,
         rule=curve.rule,
         training=tuple(
-            TrainingStage(
-                s.name, s.words, s.rows, s.result.seconds, tuple((log.step, log.loss) for log in s.result.steps)
-            )
+            TrainingStage(s.name, s.words, s.rows, s.result.seconds, _losses(s.result))
             for s in stages
             if s.result is not None
         ),
@@ -141,6 +140,11 @@ def write_outputs(
         peak_memory_gib=round(peak_gib, 2),
     )
     return page
+
+
+def _losses(result: TrainResult) -> tuple[tuple[int, float], ...]:
+    """A skipped step has no loss to draw."""
+    return tuple((log.step, log.loss) for log in result.steps if math.isfinite(log.loss))
 
 
 def _replace_folder(target: Path, write: Callable[[Path], None]) -> None:

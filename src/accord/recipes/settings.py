@@ -27,18 +27,18 @@ class AlignSettings:
     precision: Precision = "auto"
     first_layer: int = -1
     rank: int = 8
-    sft_epochs: int = 4
+    sft_epochs: int = 3
     sft_learning_rate: float = 1e-3
     rows_per_step: int = 32
-    onset_weight: float = 8.0
-    retain: float = 1.0
-    retain_tokens: int = 8
+    onset_weight: float = 16.0
+    retain: float = 3.0
+    retain_tokens: int = 4
     weight_decay: float = 0.05
     dpo_epochs: int = 1
     dpo_learning_rate: float = 1e-4
     dpo_beta: float = 0.1
     max_new_tokens: int = 48
-    baseline_share: float = 0.4
+    baseline_share: float = 0.3
     limit: int = 0
     seed: int = 0
 

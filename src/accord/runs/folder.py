@@ -85,7 +85,8 @@ def open_run(folder: Path, asked: Mapping[str, Any], facts: Mapping[str, Any]) -
             changes = ", ".join(f"{k}: {before.get(k)!r} there, {asked.get(k)!r} now" for k in different)
             raise InputError(f"{folder} holds another run ({changes}); choose another --out, or ask the same again")
         return Run(folder, before)
-    if folder.exists() and any(folder.iterdir()):
+    # A kill during the very first write leaves a temporary file, which is nobody's.
+    if folder.exists() and any(not p.name.endswith(".tmp") for p in folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no run; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, {"asked": asked, **facts})
