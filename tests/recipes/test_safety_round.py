@@ -49,8 +49,8 @@ def test_a_round_writes_what_it_promises(finished):
     card = (run / "model/README.md").read_text()
     assert "base_model: HuggingFaceTB/SmolLM2-135M-Instruct" in card
     assert all(f.sealed and f.prompt.split == "verify" for f in read_findings(run / "findings.jsonl"))
-    for word in ("base:", "aligned:", "SFT: done", "answers/s"):
-        assert word in output or word == "answers/s"
+    for words in ("base: harmful compliance", "aligned: harmful compliance", "SFT: done"):
+        assert words in output
 
 
 def test_the_model_loads_and_differs_from_the_base(finished):
@@ -73,12 +73,11 @@ def test_killed_anywhere_and_resumed_gives_the_same_bits(finished, tmp_path):
     """SIGKILL at three random moments of one run, then resume to the end."""
     reference, _ = finished
     moments = random.Random(os.getpid())
-    for attempt in range(3):
+    for _ in range(3):
         process = start(tmp_path, *ALIGN, "--out", "run")
-        time.sleep(moments.uniform(8, 30))
+        time.sleep(moments.uniform(8, 40))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        assert (tmp_path / "run/manifest.json").exists() or attempt == 0
     process = start(tmp_path, *ALIGN, "--out", "run")
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
