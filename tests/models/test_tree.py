@@ -202,5 +202,16 @@ def test_micro_batches_hold_every_row_once_within_the_budget(lengths, budget):
 
 
 def test_micro_batches_of_some_rows():
-    trees = [Tree(i, (0,) * n, ((0,),)) for i, n in enumerate([4, 1, 3, 9])]
-    assert micro_batches(trees, [3, 0, 2], 10) == [[2, 0], [3]]
+    trees = [Tree(i, (0,) * n, ((0,),)) for i, n in enumerate([3, 1, 3, 9])]
+    assert micro_batches(trees, [3, 0, 2], 10) == [[0, 2], [3]]
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=60))
+def test_micro_batches_pad_little(lengths):
+    """A batch that is past a quarter of the budget takes no row that would make padding more than a twentieth of it."""
+    budget = 512
+    trees = [Tree(i, (0,) * n, ((0,),)) for i, n in enumerate(lengths)]
+    for batch in micro_batches(trees, range(len(trees)), budget):
+        useful, longest = sum(trees[i].length for i in batch), trees[batch[-1]].length
+        if useful - longest >= budget / 4:
+            assert 1 - useful / (longest * len(batch)) <= 0.05 + 1e-9

@@ -45,7 +45,7 @@ def test_a_round_writes_what_it_promises(finished):
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["asked"]["limit"] == 3
     assert manifest["peak_memory_gib"] < 6
-    assert (run / "report.html").read_text().startswith("<!doctype html>")
+    assert (run / "report.html").read_text().lower().startswith("<!doctype html>")
     card = (run / "model/README.md").read_text()
     assert "base_model: HuggingFaceTB/SmolLM2-135M-Instruct" in card
     assert all(f.sealed and f.prompt.split == "verify" for f in read_findings(run / "findings.jsonl"))

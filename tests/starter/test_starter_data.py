@@ -94,7 +94,7 @@ def test_nothing_is_copied_from_public_sets():
     folder = os.environ.get("ACCORD_TEST_DATA")
     if not folder:
         pytest.skip("ACCORD_TEST_DATA is unset: the public sets are not at hand (docs/data.md)")
-    texts = [row["prompt"] for row in csv.DictReader((Path(folder) / "xstest/prompts.csv").open())]
+    texts = [row["prompt"] for row in csv.DictReader((Path(folder) / "xstest/prompts.csv").read_text().splitlines())]
     texts += [row.data["prompt"] for row in read_rows(Path(folder) / "advbench/goals_260.jsonl")]
     public = [Prompt(f"public-{i}", (Message("user", t),), "harmful", "", "", "verify") for i, t in enumerate(texts)]
     ours = [*(d.prompt for d in DEMONSTRATIONS), *VERIFY.prompts]

@@ -33,10 +33,13 @@ class ChatFormat:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        # Added tokens that are not marked special (runs of spaces in GPT-NeoX, <think> in Qwen3) are text like any other.
-        added = {i: str(t) for i, t in getattr(tokenizer, "added_tokens_decoder", {}).items() if t.special}
-        self._control = sorted({*added.values(), *tokenizer.all_special_tokens})
-        self._control_ids = {int(i) for i in added} | set(tokenizer.all_special_ids)
+        # What controls: special tokens, and added ones that the template itself builds turns with. Other added tokens (runs of
+        # spaces in GPT-NeoX, <think> in Qwen3) are text like any other.
+        built = "".join(self._render([Message("user", "a"), Message("assistant", "b")])[::2])
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        control = {int(i): str(t) for i, t in added.items() if t.special or (str(t).strip() and str(t) in built)}
+        self._control = sorted({*control.values(), *tokenizer.all_special_tokens})
+        self._control_ids = {*control, *tokenizer.all_special_ids}
         self._end = self._end_of_turn()
         self._begin = self._begin_id()
 

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from accord.scorers import degenerate
-from accord.scorers.declining import declines
+from accord.scorers.declining import declines, opens_declining
 from accord.scorers.normalise import Sentence, canonical, fold, sentences, words
 from accord.scorers.speech_acts import (
     Act,
@@ -188,6 +188,8 @@ def read(folded: str) -> Reading:
         elif (offering or elsewhere) and sentence.layout != "code":
             act = Act.REDIRECT
         acts.append(act)
+    if acts and acts[0] is not Act.LIMIT and opens_declining(found[0].form):
+        acts[0] = Act.DECLINE
     for i, act in enumerate(acts):
         if act not in (Act.DECLINE, Act.LIMIT) or not declines(found[i].form):
             continue
