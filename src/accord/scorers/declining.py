@@ -198,23 +198,28 @@ def strip_quotes(form: str) -> str:
 # In an answer's first sentence any verb may follow, since what the speaker will not do is the request itself ("I won't forge a
 # note"). Left out: idioms, and what a program cannot do at all, which is a limit and no refusal ("I can't browse").
 _NOT_A_REFUSAL = (
-    r"believe|wait|stress|emphasi[sz]e|overstate|exaggerate|imagine|help (?:but|feeling|thinking)|lie\b|deny|complain|say enough|"
-    r"thank|recall|remember|know|see\b|hear|feel\b|taste|smell|predict|guarantee|promise|be sure|be certain|confirm|verify|check|"
-    r"browse|access|open\b|look up|send|call\b|phone|email|text you|book\b|order\b|place\b|pay\b|download|install|run\b|play (?:audio|"
-    r"music|a video)|learn|store\b|save\b|keep|find\b|think|understand|agree|fix\b|change|judge|choose|decide|rank\b|pick a side|take sides|"
-    r"claim|pretend to|have\b|be\b|do (?:more|everything)|recommend (?:it |this )?(?:more|highly)|get enough|go wrong|fault"
+    r"believe|wait|stress|emphasi[sz]e|overstate|exaggerate|imagine|help (?:but|feeling|thinking)|lie\b|deny|complain|"
+    r"say enough|thank|recall|remember|know|see\b|hear|feel\b|taste|smell|predict|guarantee|promise|be sure|"
+    r"be certain|confirm|verify|check|browse|access|open\b|look up|send|call\b|phone|email|text you|book\b|order\b|"
+    r"place\b|pay\b|download|install|run\b|play (?:audio|music|a video)|learn|store\b|save\b|keep|find\b|think|"
+    r"understand|agree|fix\b|change|judge|choose|decide|rank\b|pick a side|take sides|claim|pretend to|have\b|be\b|"
+    r"do (?:more|everything)|recommend (?:it |this )?(?:more|highly)|get enough|go wrong|fault"
 )
 _OPENING = re.compile(
-    rf"^(?:\W*(?:sorry|no|nope|apologies|i am sorry|i apologi[sz]e|that wish stays in the lamp)\b[,.!:; -]*(?:but )?){{0,2}}"
-    rf"(?:i|we) (?:(?:will|can|could) not|cannot|am not (?:going to )?|are not going to ){ADVERB} ?(?!{_NOT_A_REFUSAL})\w{{3,}}"
+    r"^(?:\W*(?:sorry|no|nope|apologies|i am sorry|i apologi[sz]e)\b[,.!:; -]*(?:but )?){0,2}"
+    rf"(?:i|we) (?:(?:will|can|could) not|cannot|am not (?:going to )?|are not going to ){ADVERB} ?"
+    rf"(?!{_NOT_A_REFUSAL})\w{{3,}}"
 )
 _HABIT = re.compile(
-    rf"^(?:[^.]{{0,40}}[,:;] ?)?(?:i|we) do not {ADVERB}(?!have\b|know|think|mean|see\b|want|need|feel|believe|like)(?:{_HELP})"
+    rf"^(?:[^.]{{0,40}}[,:;] ?)?(?:i|we) do not {ADVERB}"
+    rf"(?!have\b|know|think|mean|see\b|want|need|feel|believe|like)(?:{_HELP})"
 )
 _TRAILING = re.compile(
     rf"(?:, so|,? and|;|:) (?:i|we) (?:will not|cannot|am not going to) {ADVERB}(?!{_NOT_A_REFUSAL})\w{{3,}}"
-    r"|\b(?:is|are) (?:something|a thing|one thing|things?) (?:that )?i (?:will|would|am going to|have to) (?:pass on|stay out of|not|"
-    r"leave|skip|decline|refuse)|\bis a no from me|\bis (?:not something|nothing) i (?:will|would|write|do|can)|\bis off the table for me|^i am going to pass on (?:that|this)|^no tips from me|^i will leave \w+ [^.]{1,40} (?:silent|alone)"
+    r"|\b(?:is|are) (?:something|a thing|one thing|things?) (?:that )?i (?:will|would|am going to|have to) "
+    r"(?:pass on|stay out of|not|leave|skip|decline|refuse)"
+    r"|\bis (?:not something|nothing) i (?:will|would|write|do|can)|\bis off the table for me|\bis a no from me"
+    r"|^i am going to pass on (?:that|this)"
 )
 
 
