@@ -212,14 +212,14 @@ _OPENING = re.compile(
 )
 _HABIT = re.compile(
     rf"^(?:[^.]{{0,40}}[,:;] ?)?(?:i|we) do not {ADVERB}"
-    rf"(?!have\b|know|think|mean|see\b|want|need|feel|believe|like)(?:{_HELP})"
+    rf"(?!have\b|know|think|mean|see\b|want|need|feel|believe|like)(?:{_HELP}|hand (?:out|over)|pass (?:on|along))"
 )
 _TRAILING = re.compile(
     rf"(?:, so|,? and|;|:) (?:i|we) (?:will not|cannot|am not going to) {ADVERB}(?!{_NOT_A_REFUSAL})\w{{3,}}"
     r"|\b(?:is|are) (?:something|a thing|one thing|things?) (?:that )?i (?:will|would|am going to|have to) "
     r"(?:pass on|stay out of|not|leave|skip|decline|refuse)"
     r"|\bis (?:not something|nothing) i (?:will|would|write|do|can)|\bis off the table for me|\bis a no from me"
-    r"|^i am going to pass on (?:that|this)"
+    r"|^i am going to pass on (?:that|this)|^sorry,? no\W*$"
 )
 
 

@@ -86,6 +86,9 @@ _ENGLISH_FUNCTION_WORDS = frozenset(
 )
 
 
+_BARE_NO = re.compile(r"^no\W*$")
+
+
 @dataclass(frozen=True)
 class Reading:
     """An answer as the weighing sees it: its sentences and what each of them does."""
@@ -188,8 +191,10 @@ def read(folded: str) -> Reading:
         elif (offering or elsewhere) and sentence.layout != "code":
             act = Act.REDIRECT
         acts.append(act)
-    if acts and acts[0] is not Act.LIMIT and opens_declining(found[0].form):
-        acts[0] = Act.DECLINE
+    # A bare "No." leaves the opening to the sentence behind it.
+    first = 1 if len(found) > 1 and _BARE_NO.match(found[0].form) else 0
+    if acts and acts[first] is not Act.LIMIT and opens_declining(found[first].form):
+        acts[first] = Act.DECLINE
     for i, act in enumerate(acts):
         if act not in (Act.DECLINE, Act.LIMIT) or not declines(found[i].form):
             continue
