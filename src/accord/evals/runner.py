@@ -91,12 +91,14 @@ def answer_choices(
     stage: str,
     before: Sequence[Message] = (),
 ) -> tuple[ChoiceResult, ...]:
-    """Answer multiple-choice questions by likelihood: the choice with the highest mean log-probability a token is taken.
+    """Answer multiple-choice questions by likelihood: the choice whose text has the highest log-probability is taken.
 
+    The end of the turn is left out, since a chat model seldom ends after a bare word (docs/log.md compares the forms).
     The question is computed once for all its choices. A tie for the best is unscored: it is no answer.
     """
+    n_end = len(chat.answer(""))
     trees = [
-        Tree(i, chat.prompt((*before, Message("user", c.question))), tuple(chat.answer(text) for text in c.choices))
+        Tree(i, chat.prompt((*before, Message("user", c.question))), tuple(chat.answer(t)[:-n_end] for t in c.choices))
         for i, c in enumerate(choices)
     ]
     device = next(model.parameters()).device
@@ -107,12 +109,11 @@ def answer_choices(
         for rows in micro_batches(trees, range(len(trees)), CHOICE_TOKENS):
             batch = collate([trees[i] for i in rows]).to(device)
             logps_N = token_logps(answer_states(model, batch), head, batch.targets_N)
-            sums = logps_N.new_zeros(batch.n_answers).index_add(0, batch.answer_N, logps_N)
-            means = (sums / torch.bincount(batch.answer_N, minlength=batch.n_answers)).tolist()
+            sums = logps_N.new_zeros(batch.n_answers).index_add(0, batch.answer_N, logps_N).tolist()
             first = 0
             for i in rows:
                 n = len(choices[i].choices)
-                results.append(_choice_result(choices[i], means[first : first + n]))
+                results.append(_choice_result(choices[i], sums[first : first + n]))
                 first += n
             progress.advance(len(rows))
     progress.finish()
@@ -142,11 +143,11 @@ def _attempt(
     )
 
 
-def _choice_result(choice: Choice, means: Sequence[float]) -> ChoiceResult:
-    best = max(means)
-    if means.count(best) > 1:
+def _choice_result(choice: Choice, logps: Sequence[float]) -> ChoiceResult:
+    best = max(logps)
+    if logps.count(best) > 1:
         return ChoiceResult(choice.id, choice.family, None, "two choices equally likely")
-    return ChoiceResult(choice.id, choice.family, means.index(best) == choice.answer, "")
+    return ChoiceResult(choice.id, choice.family, logps.index(best) == choice.answer, "")
 
 
 def _check_window(model: Any, prompts: Sequence[Prompt], ids: Sequence[Sequence[int]], n_new: int) -> None:
