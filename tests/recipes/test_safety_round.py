@@ -67,6 +67,8 @@ def test_asking_the_same_again_does_nothing_again(finished):
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert before == {p: p.stat().st_mtime_ns for p in run.glob("stages/*/attempts-*.jsonl")}
+    for stage in ("states of the frozen layers", "SFT: ", "DPO: "):
+        assert stage not in output
 
 
 def test_killed_anywhere_and_resumed_gives_the_same_bits(finished, tmp_path):

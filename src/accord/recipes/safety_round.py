@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from accord.runs.atomic import file_digest
 from accord.runs.folder import Run, Stage
 from accord.scorers.refusal import RefusalScorer
 from accord.starter import capability_path, demonstrations_path, policy_path, verify_path
-from accord.train.offline import TrainResult
+from accord.train.offline import TrainResult, read_result
 from accord.types import Attempt, Choice, Demonstration, Finding, Message, Progress, Prompt, acceptable
 
 BASE, ALIGNED = "base", "aligned"
@@ -214,12 +214,12 @@ class _Round:
 
     def learn_sft(self) -> TrainResult:
         """Demonstrations."""
-        stage = self._stage("sft", {})
-        result = train_on_demonstrations(
-            self.trainee, self.material.demonstrations, self.settings, stage.folder, self.progress
+        return self._train(
+            self._stage("sft", {}),
+            lambda folder: train_on_demonstrations(
+                self.trainee, self.material.demonstrations, self.settings, folder, self.progress
+            ),
         )
-        self._finish_training(stage, result)
-        return result
 
     def learn_dpo(self) -> tuple[TrainResult | None, int]:
         """The model's own unacceptable answers to training prompts against the demonstrated ones, and given comparisons."""
@@ -237,9 +237,10 @@ class _Round:
             ids += [c.id for c in given]
         if not trees or not self.settings.dpo_epochs:
             return None, 0
-        stage = self._stage("dpo", {})
-        result = train_on_pairs(self.trainee, trees, ids, self.settings, stage.folder, self.progress)
-        self._finish_training(stage, result)
+        result = self._train(
+            self._stage("dpo", {}),
+            lambda folder: train_on_pairs(self.trainee, trees, ids, self.settings, folder, self.progress),
+        )
         return result, len(trees)
 
     def operating_point(self) -> Curve:
@@ -314,15 +315,18 @@ class _Round:
             stage.finish({"n": len(attempts)})
         return list(attempts)
 
-    def _finish_training(self, stage: Stage, result: TrainResult) -> None:
+    def _train(self, stage: Stage, train: Callable[[Path], TrainResult]) -> TrainResult:
+        """Train and keep the weights; where the stage is finished, read both back."""
         weights = stage.folder / "weights.pt"
         if stage.done:
             self.trainee.restore(weights)
-            return
+            return read_result(stage.folder)
+        result = train(stage.folder)
         self.trainee.save(weights)
         for states in stage.folder.glob("states-*.pt"):
             states.unlink()
         stage.finish({"seconds": result.seconds, "skipped": result.skipped})
+        return result
 
     def _shots(self) -> tuple[Message, ...]:
         short = [d for d in self.material.demonstrations if len(d.prompt.messages) == 1 and len(d.answer) < 260]

@@ -186,6 +186,12 @@ def _schedule(step: int, n_steps: int, warmup: float) -> float:
     return max(0.05, 0.5 * (1 + math.cos(math.pi * (step - n_warm) / max(1, n_steps - n_warm))))
 
 
+def read_result(folder: Path) -> TrainResult:
+    """Return what a finished `fit` in `folder` returned, without training or loading a model."""
+    kept = load_tensors(folder / "checkpoint.pt")
+    return TrainResult(tuple(StepLog(*log) for log in kept["logs"]), int(kept["skipped"]), float(kept["seconds"]))
+
+
 class _State:
     """The checkpoint of a stage: trainable weights, optimiser, position, logs. One file, written whole or not at all."""
 
