@@ -60,17 +60,17 @@ def literal(format, ids):
 
 
 def test_template_01_pad_is_eos_label():
-    """template-01-pad-is-eos-label. End = pad = 2, prompt 5 6, answer 7 8 2, padded to 7 positions.
+    """template-01-pad-is-eos-label. End = pad = 2, prompt 5 6, answer 7 8 2, beside a prompt that itself contains a 2.
 
-    Three supervised tokens, the end among them, predicted at places 1, 2, 3; real positions attend to none of the padding, and
-    a prompt that itself contains a 2 keeps it in sight.
+    Three supervised tokens, the end among them, predicted at places 7, 8, 9; the other prompt keeps its 2 in sight.
     """
     batch = collate([Tree(0, (5, 6), ((7, 8, 2),)), Tree(1, (5, 2, 6, 9), ((7, 8, 2),))])
-    mine = batch.row_N == 0
+    mine = batch.tree_N == 0
     assert batch.targets_N[mine].tolist() == [7, 8, 2]
-    assert batch.predict_N[mine].tolist() == [1, 2, 3]
-    assert batch.mask_B1LL[0, 0, 4].int().tolist() == [1, 1, 1, 1, 1, 0, 0]
-    assert batch.mask_B1LL[1, 0, 6].int().tolist() == [1, 1, 1, 1, 1, 1, 1]
+    assert batch.predict_N[mine].tolist() == [7, 8, 9]
+    assert batch.ids_BL.tolist() == [[5, 2, 6, 9, 7, 8, 2, 6, 7, 8, 2]]
+    assert batch.mask_B1LL[0, 0, 6].int().tolist() == [1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0]
+    assert batch.mask_B1LL[0, 0, 10].int().tolist() == [1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1]
 
 
 def test_template_01_pad_is_eos_in_a_tokenizer():

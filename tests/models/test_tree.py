@@ -168,50 +168,84 @@ def test_the_gradient_of_shared_prompts_equals_the_plain_one():
 
 
 def test_the_layout_by_hand():
-    """Prompt 5 6 7, answers 8 9 and 4: positions restart at 3; 8 and 4 are predicted by the 7, at place 2; 9 by the 8, at 3."""
-    batch = collate([Tree(3, (5, 6, 7), ((8, 9), (4,))), Tree(8, (5,), ((6,),))])
-    assert batch.ids_BL.tolist() == [[5, 6, 7, 8, 9, 4], [5, 6, 0, 0, 0, 0]]
-    assert batch.positions_BL.tolist() == [[0, 1, 2, 3, 4, 3], [0, 1, 0, 0, 0, 0]]
-    assert batch.predict_N.tolist() == [2, 3, 2, 0]
-    assert batch.row_N.tolist() == [0, 0, 0, 1]
-    assert batch.targets_N.tolist() == [8, 9, 4, 6]
+    """Prompts 5 6 7 and 5 2 share the 5. 8 and 4 are predicted by the 7, at place 2, and 9 by the 8; 3 by the 2, at place 6."""
+    batch = collate([Tree(3, (5, 6, 7), ((8, 9), (4,))), Tree(8, (5, 2), ((3,),))])
+    assert batch.ids_BL.tolist() == [[5, 6, 7, 8, 9, 4, 2, 3]]
+    assert batch.positions_BL.tolist() == [[0, 1, 2, 3, 4, 3, 1, 2]]
+    assert batch.predict_N.tolist() == [2, 3, 2, 6]
+    assert batch.row_N.tolist() == [0, 0, 0, 0]
+    assert batch.targets_N.tolist() == [8, 9, 4, 3]
     assert batch.answer_N.tolist() == [0, 0, 1, 2]
-    assert (batch.indices, batch.n_answers, batch.n_useful) == ((3, 8), 3, 8)
+    assert batch.tree_N.tolist() == [0, 0, 0, 1]
+    assert batch.n_answers == 3
+    assert [(row, columns.tolist()) for row, columns in batch.places] == [(0, [0, 1, 2, 3, 4, 5]), (0, [0, 6, 7])]
     assert batch.mask_B1LL[0, 0].int().tolist() == [
-        [1, 0, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0, 0],
-        [1, 1, 1, 0, 0, 0],
-        [1, 1, 1, 1, 0, 0],
-        [1, 1, 1, 1, 1, 0],
-        [1, 1, 1, 0, 0, 1],
+        [1, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0, 1, 0, 0],
+        [1, 0, 0, 0, 0, 0, 1, 0],
+        [1, 0, 0, 0, 0, 0, 1, 1],
     ]
-    padding = batch.mask_B1LL[1, 0, 2:]
-    assert not padding[:, :2].any()
-    assert padding.any(-1).all()
-    assert not batch.mask_B1LL[1, 0, :2, 2:].any()
 
 
-@given(lengths=st.lists(st.integers(1, 40), max_size=30), budget=st.integers(1, 100))
+def test_padding_sees_itself_only_and_nobody_sees_it():
+    """Trees of 300 and 297 tokens take a row each; the second's last three columns are padding."""
+    batch = collate([Tree(0, (5,) * 299, ((6,),)), Tree(1, (4,) * 296, ((6,),))])
+    assert batch.ids_BL.shape == (2, 300)
+    padding = batch.mask_B1LL[1, 0, 297:]
+    assert padding.int().tolist() == [[0] * 297 + row for row in ([1, 0, 0], [0, 1, 0], [0, 0, 1])]
+    assert not batch.mask_B1LL[1, 0, :297, 297:].any()
+
+
+@settings(max_examples=30)
+@given(
+    n_prefix=st.integers(0, 300), lengths=st.lists(st.integers(1, 60), min_size=1, max_size=30), seed=st.integers(0, 99)
+)
+def test_trees_on_a_common_prefix_share_rows(n_prefix, lengths, seed):
+    """Every tree's own tokens stand at its places, in order, whichever row it went to; rows are filled evenly."""
+    rng = random.Random(seed)
+    prefix = tuple(rng.randrange(280) for _ in range(n_prefix))
+    trees = [Tree(i, (*prefix, i), (tuple(rng.randrange(280) for _ in range(n)),)) for i, n in enumerate(lengths)]
+    batch = collate(trees)
+    for tree, (row, columns) in zip(trees, batch.places, strict=True):
+        assert batch.ids_BL[row, columns].tolist() == [*tree.prompt, *tree.answers[0]]
+        assert batch.positions_BL[row, columns].tolist() == list(range(tree.length))
+    shared = n_prefix if len(trees) > 1 else n_prefix + 1
+    own = [t.length - shared for t in trees]
+    B, L = batch.ids_BL.shape
+    assert max(own) + shared <= L <= -(-sum(own) // B) + max(own) + shared
+
+
+@given(lengths=st.lists(st.integers(1, 400), max_size=30), budget=st.integers(1, 1000))
 def test_micro_batches_hold_every_row_once_within_the_budget(lengths, budget):
-    trees = [Tree(i, (0,) * n, ((),)) for i, n in enumerate(lengths)]
+    trees = [Tree(i, (i,) * n, ((0,),)) for i, n in enumerate(lengths)]
     batches = micro_batches(trees, range(len(trees)), budget)
     assert sorted(i for b in batches for i in b) == list(range(len(trees)))
     for batch in batches:
-        assert batch
-        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+        assert len(batch) == 1 or collate([trees[i] for i in batch]).ids_BL.numel() <= budget
 
 
 def test_micro_batches_of_some_rows():
-    trees = [Tree(i, (0,) * n, ((0,),)) for i, n in enumerate([3, 1, 3, 9])]
+    """Prompts that share nothing: 4 and 4 positions fit in 10, with 10 more they do not."""
+    trees = [Tree(i, (i,) * n, ((0,),)) for i, n in enumerate([3, 1, 3, 9])]
     assert micro_batches(trees, [3, 0, 2], 10) == [[0, 2], [3]]
+
+
+def test_a_shared_prefix_counts_once_against_the_budget():
+    """100 tokens in common and 3 of each tree's own: 30 trees are 190 positions."""
+    trees = [Tree(i, (*[7] * 100, i, i), ((1,),)) for i in range(60)]
+    assert [len(b) for b in micro_batches(trees, range(60), 190)] == [30, 30]
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=60))
 def test_micro_batches_pad_little(lengths):
-    """A batch that is past a quarter of the budget takes no row that would make padding more than a twentieth of it."""
+    """A batch that is past a quarter of the budget takes no tree that would make padding more than a twentieth of it."""
     budget = 512
-    trees = [Tree(i, (0,) * n, ((0,),)) for i, n in enumerate(lengths)]
+    trees = [Tree(i, (i,) * n, ((0,),)) for i, n in enumerate(lengths)]
     for batch in micro_batches(trees, range(len(trees)), budget):
         useful, longest = sum(trees[i].length for i in batch), trees[batch[-1]].length
         if useful - longest >= budget / 4:
-            assert 1 - useful / (longest * len(batch)) <= 0.05 + 1e-9
+            assert 1 - useful / collate([trees[i] for i in batch]).ids_BL.numel() <= 0.05 + 1e-9

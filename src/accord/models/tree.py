@@ -1,7 +1,8 @@
-"""The tree forward: a prompt and all answers that hang on it in one row, the prompt computed once.
+"""The tree forward: what several answers, or several prompts, have in common is computed once.
 
-A row holds the prompt's tokens, then each answer's tokens. An answer attends to the prompt and to itself, never to its
-sibling; its positions restart after the prompt; the last prompt token predicts each answer's first token. Supervised
+A row holds the prefix that all trees of a batch share (a system prompt), then tree after tree: the rest of its prompt, then each
+answer. A tree attends to the prefix and to itself, never to its neighbour; an answer attends to its prompt and to itself, never
+to its sibling. Positions restart where a branch leaves; the last prompt token predicts each answer's first token. Supervised
 positions are known by where they stand in the tree.
 
 With adapters in the upper layers only, the hidden states that enter the first adapted layer never change: `split` runs the
@@ -16,6 +17,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -23,6 +25,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 MAX_PADDING = 0.05
+# How many positions a row holds beside the prefix: more share one prefix, but attention's cost grows with the square.
+ROW_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,12 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class TreeBatch:
-    """Trees padded to one length. `predict_*` index the position whose state predicts each supervised token.
+    """Trees laid out in rows of one length. `predict_*` index the position whose state predicts each supervised token.
 
-    `answer_N` numbers the answers of the batch in order, and `n_answers` counts them.
+    `answer_N` numbers the answers of the batch in order, and `n_answers` counts them; `tree_N` numbers the trees. `places`
+    holds, by tree, its row and the columns of its own tokens in order, the shared prefix included.
     """
 
-    indices: tuple[int, ...]
     ids_BL: Tensor
     positions_BL: Tensor
     mask_B1LL: Tensor
@@ -54,8 +58,9 @@ class TreeBatch:
     predict_N: Tensor
     targets_N: Tensor
     answer_N: Tensor
+    tree_N: Tensor
+    places: tuple[tuple[int, Tensor], ...]
     n_answers: int
-    n_useful: int
 
     def to(self, device: torch.device) -> TreeBatch:
         """Return the batch on a device."""
@@ -68,69 +73,123 @@ class TreeBatch:
 
 
 def collate(trees: Sequence[Tree]) -> TreeBatch:
-    """Pad trees to the longest. Padding attends to itself only, so that no row of the mask is empty."""
-    B, L = len(trees), max(t.length for t in trees)
+    """Lay trees out in rows. Padding attends to itself only, so that no row of the mask is empty."""
+    n_prefix = _common_prefix(trees)
+    rows, L = _layout([t.length for t in trees], n_prefix)
+    B = len(rows)
     ids = torch.zeros(B, L, dtype=torch.long)
     positions = torch.zeros(B, L, dtype=torch.long)
-    segment = torch.full((B, L), -1, dtype=torch.long)
-    rows: list[int] = []
-    predict: list[int] = []
-    targets: list[int] = []
-    answer_of: list[int] = []
-    n_answers = 0
-    for b, tree in enumerate(trees):
-        n_prompt = len(tree.prompt)
-        ids[b, :n_prompt] = torch.tensor(tree.prompt)
-        positions[b, :n_prompt] = torch.arange(n_prompt)
-        segment[b, :n_prompt] = 0
-        start = n_prompt
-        for k, answer in enumerate(tree.answers, 1):
-            end = start + len(answer)
-            ids[b, start:end] = torch.tensor(answer)
-            positions[b, start:end] = torch.arange(n_prompt, n_prompt + len(answer))
-            segment[b, start:end] = k
-            rows += [b] * len(answer)
-            predict += [n_prompt - 1, *range(start, end - 1)]
-            targets += answer
-            answer_of += [n_answers] * len(answer)
-            n_answers += 1
-            start = end
-    key, query = segment[:, None, :], segment[:, :, None]
-    causal = torch.ones(L, L, dtype=torch.bool).tril()
-    mask = causal & ((key == query) | ((key == 0) & (query > 0)))
-    mask |= torch.eye(L, dtype=torch.bool)
+    # Whose a column is: 0 the prefix, k the row's k-th tree; within a tree 0 its prompt, k its k-th answer. Padding is nobody's.
+    tree_of = torch.full((B, L), -1, dtype=torch.long)
+    branch_of = torch.zeros(B, L, dtype=torch.long)
+    places: dict[int, tuple[int, Tensor]] = {}
+    for b, members in enumerate(rows):
+        tree_of[b, :n_prefix] = 0
+        start = n_prefix
+        for k, i in enumerate(members, 1):
+            own = trees[i].length - n_prefix
+            columns = torch.cat([torch.arange(n_prefix), torch.arange(start, start + own)])
+            tokens, position, branch = _flat(trees[i])
+            ids[b, columns], positions[b, columns], branch_of[b, columns] = tokens, position, branch
+            tree_of[b, start : start + own] = k
+            places[i] = (b, columns)
+            start += own
+    branches = [(i, *branch) for i, tree in enumerate(trees) for branch in _branches(tree)]
+    predict = [
+        places[i][1][[len(trees[i].prompt) - 1, *range(first, end - 1)][: end - first]] for i, first, end in branches
+    ]
+    sizes = torch.tensor([end - first for _, first, end in branches])
+    tree_N = torch.tensor([i for i, _, _ in branches]).repeat_interleave(sizes)
     return TreeBatch(
-        indices=tuple(t.index for t in trees),
         ids_BL=ids,
         positions_BL=positions,
-        mask_B1LL=mask[:, None],
-        row_N=torch.tensor(rows, dtype=torch.long),
-        predict_N=torch.tensor(predict, dtype=torch.long),
-        targets_N=torch.tensor(targets, dtype=torch.long),
-        answer_N=torch.tensor(answer_of, dtype=torch.long),
-        n_answers=n_answers,
-        n_useful=sum(t.length for t in trees),
+        mask_B1LL=_mask(tree_of, branch_of)[:, None],
+        row_N=torch.tensor([places[i][0] for i in range(len(trees))])[tree_N],
+        predict_N=torch.cat(predict),
+        targets_N=torch.tensor([x for t in trees for answer in t.answers for x in answer], dtype=torch.long),
+        answer_N=torch.arange(len(branches)).repeat_interleave(sizes),
+        tree_N=tree_N,
+        places=tuple(places[i] for i in range(len(trees))),
+        n_answers=len(branches),
     )
 
 
-def micro_batches(trees: Sequence[Tree], rows: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Split rows into batches of at most `token_budget` padded positions, sorted by length.
+def _branches(tree: Tree) -> list[tuple[int, int]]:
+    """Where each answer begins and ends among the tree's own tokens."""
+    edges = accumulate((len(a) for a in tree.answers), initial=len(tree.prompt))
+    return list(pairwise(edges))
 
-    A batch also ends where one more row would make padding more than `MAX_PADDING` of it, unless it is still short. A row longer
-    than the budget is a batch of its own. Every row is in exactly one batch.
+
+def _flat(tree: Tree) -> tuple[Tensor, Tensor, Tensor]:
+    """A tree's tokens in order, their positions, and whose they are: 0 the prompt, k the k-th answer."""
+    n_prompt = len(tree.prompt)
+    tokens = [*tree.prompt, *(x for answer in tree.answers for x in answer)]
+    positions = [*range(n_prompt), *(n_prompt + t for answer in tree.answers for t in range(len(answer)))]
+    branch = [*[0] * n_prompt, *(k for k, answer in enumerate(tree.answers, 1) for _ in answer)]
+    return torch.tensor(tokens), torch.tensor(positions), torch.tensor(branch)
+
+
+def _mask(tree_BL: Tensor, branch_BL: Tensor) -> Tensor:
+    """Who attends to whom, [B, L, L]: backwards only, to the prefix, one's own prompt and one's own answer."""
+    L = tree_BL.shape[1]
+    query_tree, key_tree = tree_BL[:, :, None], tree_BL[:, None]
+    query_branch, key_branch = branch_BL[:, :, None], branch_BL[:, None]
+    seen = (key_branch == 0) | (key_branch == query_branch)
+    mask = ((key_tree == query_tree) & (key_tree >= 0) & seen) | ((key_tree == 0) & (query_tree > 0))
+    return (mask & torch.ones(L, L, dtype=torch.bool).tril()) | torch.eye(L, dtype=torch.bool)
+
+
+def _common_prefix(trees: Sequence[Tree]) -> int:
+    """How many tokens all prompts begin with."""
+    prompts = [t.prompt for t in trees]
+    n = min(len(p) for p in prompts)
+    for prompt in prompts[1:]:
+        n = _alike(prompts[0], prompt, n)
+    return n
+
+
+def _alike(a: Sequence[int], b: Sequence[int], limit: int) -> int:
+    return next((i for i in range(limit) if a[i] != b[i]), limit)
+
+
+def _layout(lengths: Sequence[int], n_prefix: int) -> tuple[list[list[int]], int]:
+    """Spread trees of these lengths over as many rows as are needed, evenly; return the rows and their common length."""
+    own = [n - n_prefix for n in lengths]
+    room = max(ROW_TOKENS + n_prefix, *own)
+    rows: list[list[int]] = [[] for _ in range(max(1, -(-sum(own) // room)))]
+    filled = [0] * len(rows)
+    for i in sorted(range(len(own)), key=lambda i: (-own[i], i)):
+        least = filled.index(min(filled))
+        rows[least].append(i)
+        filled[least] += own[i]
+    return [row for row in rows if row], n_prefix + max(filled)
+
+
+def micro_batches(trees: Sequence[Tree], rows: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Split rows into batches of at most `token_budget` computed positions, sorted by length.
+
+    A batch also ends where one more tree would make padding more than `MAX_PADDING` of it, unless it is still short. A tree
+    longer than the budget is a batch of its own. Every tree is in exactly one batch.
     """
     batches: list[list[int]] = []
     current: list[int] = []
-    useful = 0
+    lengths: list[int] = []
+    n_prefix = 0
     for row in sorted(rows, key=lambda i: (trees[i].length, i)):
-        length = trees[row].length
-        computed = length * (len(current) + 1)
-        padded = 1 - (useful + length) / computed > MAX_PADDING and useful >= token_budget / 4
+        tree = trees[row]
+        shared = _alike(trees[current[0]].prompt, tree.prompt, min(n_prefix, len(tree.prompt))) if current else 0
+        laid, width = _layout([*lengths, tree.length], shared if current else len(tree.prompt))
+        computed = len(laid) * width
+        useful = sum(lengths) + tree.length - shared * (len(lengths) + 1 - len(laid))
+        padded = (
+            1 - useful / computed > MAX_PADDING and sum(lengths) - n_prefix * (len(lengths) - 1) >= token_budget / 4
+        )
         if current and (computed > token_budget or padded):
             batches.append(current)
-            current, useful = [], 0
+            current, lengths = [], []
+        n_prefix = shared if current else len(tree.prompt)
         current.append(row)
-        useful += length
+        lengths.append(tree.length)
     return [*batches, current] if current else batches
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-
-from accord.models.tree import Tree
 
 
 def steps_of_epoch(n_rows: int, rows_per_step: int, seed: int, epoch: int) -> list[list[int]]:
@@ -16,9 +12,3 @@ def steps_of_epoch(n_rows: int, rows_per_step: int, seed: int, epoch: int) -> li
     """
     order = np.random.default_rng([seed, epoch]).permutation(n_rows).tolist()
     return [order[start : start + rows_per_step] for start in range(0, n_rows, rows_per_step)]
-
-
-def useful_share(trees: Sequence[Tree], batches: Sequence[Sequence[int]]) -> float:
-    """Return which share of the computed positions holds a token, not padding."""
-    computed = sum(max(trees[i].length for i in batch) * len(batch) for batch in batches)
-    return sum(trees[i].length for batch in batches for i in batch) / computed

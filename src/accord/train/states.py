@@ -45,9 +45,10 @@ class FrozenStates:
         batch = collate([trees[i] for i in rows]).to(device)
         if not self.first_layer:
             return batch, answer_states(model, batch)
-        length = batch.ids_BL.shape[1]
-        entering = torch.stack([_pad(self.entering[i], length) for i in rows]).to(device)
-        return batch, upper_answer_states(model, batch, entering, self.first_layer)
+        entering_BLD = self.entering[rows[0]].new_zeros(*batch.ids_BL.shape, self.entering[rows[0]].shape[-1])
+        for i, (b, columns) in zip(rows, batch.places, strict=True):
+            entering_BLD[b, columns] = self.entering[i]
+        return batch, upper_answer_states(model, batch, entering_BLD.to(device), self.first_layer)
 
     def reference(self, rows: Sequence[int]) -> Tensor:
         """Return the reference's last states of some rows, concatenated in their order. Shape [N, D]."""
@@ -93,15 +94,13 @@ def _shard(
         batch = collate([trees[i] for i in rows]).to(device)
         states_BLD = lower_states(model, batch, first_layer) if first_layer else None
         if states_BLD is not None:
-            entering.update({i: states_BLD[b, : trees[i].length].clone().cpu() for b, i in enumerate(rows)})
+            entering.update(
+                {i: states_BLD[b, columns].cpu() for i, (b, columns) in zip(rows, batch.places, strict=True)}
+            )
         if any(want_last[i] for i in rows):
             if states_BLD is None:
                 last_ND = answer_states(model, batch)
             else:
                 last_ND = upper_answer_states(model, batch, states_BLD, first_layer)
-            last.update({i: last_ND[batch.row_N == b].clone() for b, i in enumerate(rows) if want_last[i]})
+            last.update({i: last_ND[batch.tree_N == n] for n, i in enumerate(rows) if want_last[i]})
     return {"entering": entering, "last": last}
-
-
-def _pad(states_LD: Tensor, length: int) -> Tensor:
-    return torch.nn.functional.pad(states_LD, (0, 0, 0, length - states_LD.shape[0]))
