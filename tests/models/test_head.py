@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from accord.models.head import CHUNK_ROWS, forward_kl, token_logps
+from accord.models.head import CHUNK_ROWS, any_of_logps, forward_kl, token_logps
 from accord.models.packed import Projection
 
 N, D, V = CHUNK_ROWS * 2 + 37, 16, 50
@@ -98,3 +98,20 @@ def test_a_step_up_the_gradient_makes_the_target_likelier():
     (slope,) = torch.autograd.grad(before.sum(), [hidden])
     after = token_logps(hidden.detach() + 1e-2 * slope, weight, targets)
     assert bool((after > before).all())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_of_logps_equal_the_plain_sum_in_value_and_gradient(kind):
+    """A set of three, one with a token listed twice, which counts once; and the whole vocabulary, which is certain."""
+    hidden, weight, _, upstream = data()
+    hidden, upstream = hidden[:5].requires_grad_(), upstream[:5]
+    weight.requires_grad_(kind == "trained")
+    sets = torch.tensor([[3, 7, 9], [1, 1, 2], [0, 5, 49], [4, 4, 4], [8, 9, 10]])
+    probs = F.linear(hidden, weight).softmax(-1)
+    plain = torch.stack([p[sorted(set(s.tolist()))].sum() for p, s in zip(probs, sets, strict=True)]).log()
+    got = any_of_logps(hidden, head_of(kind, weight), sets)
+    torch.testing.assert_close(got, plain)
+    for a, b in zip(*(gradients(x, upstream, hidden, weight, kind) for x in (got, plain)), strict=True):
+        torch.testing.assert_close(a, b)
+    everything = torch.arange(V).expand(5, -1)
+    torch.testing.assert_close(any_of_logps(hidden, head_of(kind, weight), everything), torch.zeros(5))

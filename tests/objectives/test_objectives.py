@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from accord.errors import AccordError
 from accord.objectives.dpo import dpo
+from accord.objectives.onset import onset
 from accord.objectives.reduction import Losses, Totals, masked_sum, reduce
 from accord.objectives.retain import retain
 from accord.objectives.sft import sft
@@ -30,14 +31,14 @@ def test_sft_by_hand():
     assert losses.loss_B.tolist() == pytest.approx([3 * LN2, 3 * LN2])
     assert reduce(losses, Totals(tokens=3, examples=2)).item() == pytest.approx(2 * LN2)
     assert losses.metrics["nll"].tolist() == pytest.approx([1.5 * LN2, 3 * LN2])
+
+
+def test_onset_by_hand():
+    """The set has 1/2 and 1/8 of the first token's probability: ln 2 and 3 ln 2, 2 ln 2 on average."""
+    losses = onset(torch.tensor([-LN2, -3 * LN2]))
+    assert losses.loss_B.tolist() == pytest.approx([LN2, 3 * LN2])
+    assert reduce(losses, Totals(tokens=9, examples=2)).item() == pytest.approx(2 * LN2)
     assert losses.metrics["onset_nll"].tolist() == pytest.approx([LN2, 3 * LN2])
-
-
-def test_sft_onset_weight_by_hand():
-    """Weight 3 on each first token: (3 * 1 + 2) ln 2 and 3 * 3 ln 2; the reported likelihoods stay unweighted."""
-    losses = sft(tensor([-LN2, -2 * LN2], [-3 * LN2, 0.0]), mask([1, 1], [1, 0]), onset_weight=3.0)
-    assert losses.loss_B.tolist() == pytest.approx([5 * LN2, 9 * LN2])
-    assert losses.metrics["nll"].tolist() == pytest.approx([1.5 * LN2, 3 * LN2])
 
 
 def test_dpo_by_hand():
@@ -84,11 +85,11 @@ def test_dpo_far_from_the_reference_is_finite():
 
 
 def test_retain_by_hand():
-    """Divergences 0.2, 0.1 | 0.4 nats, weight 2 on each first position: 2 * 0.2 + 0.1 = 0.5 and 0.8; over 3 tokens 1.3 / 3."""
-    losses = retain(tensor([0.2, 0.1], [0.4, 9.0]), mask([1, 1], [1, 0]), onset_weight=2.0)
-    assert losses.loss_B.tolist() == pytest.approx([0.5, 0.8])
-    assert reduce(losses, Totals(tokens=3, examples=2)).item() == pytest.approx(1.3 / 3)
-    assert losses.metrics["kl"].tolist() == pytest.approx([0.15, 0.4])
+    """Divergences 0.2, 0.1, 0.3 | 0.4 nats: 0.2 + (0.1 + 0.3) / 2 = 0.4 and 0.4 alone; 0.4 an example."""
+    losses = retain(tensor([0.2, 0.1, 0.3], [0.4, 9.0, 9.0]), mask([1, 1, 1], [1, 0, 0]))
+    assert losses.loss_B.tolist() == pytest.approx([0.4, 0.4])
+    assert reduce(losses, Totals(tokens=4, examples=2)).item() == pytest.approx(0.4)
+    assert losses.metrics["kl"].tolist() == pytest.approx([0.4, 0.4])
 
 
 def test_a_step_down_the_sft_loss_makes_the_answer_likelier():
@@ -109,7 +110,7 @@ def test_a_step_down_the_dpo_loss_prefers_the_chosen():
 def test_a_step_down_the_retain_loss_lessens_the_divergence():
     kl = tensor([0.3, 0.2], grad=True)
     reduce(retain(kl, mask([1, 1])), Totals(2, 1)).backward()
-    assert kl.grad.tolist() == [[0.5, 0.5]]
+    assert kl.grad.tolist() == [[1.0, 1.0]]
 
 
 @pytest.mark.parametrize("objective", [sft, retain])
@@ -117,7 +118,7 @@ def test_a_step_down_the_retain_loss_lessens_the_divergence():
 def test_what_is_outside_the_mask_leaks_neither_into_loss_nor_gradient(objective, stray):
     """The masked result is the result on the subset."""
     logps, alone = tensor([-1.0, stray, stray], grad=True), tensor([-1.0], grad=True)
-    masked, subset = objective(logps, mask([1, 0, 0]), 2.0), objective(alone, mask([1]), 2.0)
+    masked, subset = objective(logps, mask([1, 0, 0])), objective(alone, mask([1]))
     reduce(masked, Totals(1, 1)).backward()
     reduce(subset, Totals(1, 1)).backward()
     assert masked.loss_B.tolist() == subset.loss_B.tolist()
@@ -177,7 +178,7 @@ def splits(draw):
 
 def token_losses(objective, values_BT, mask_BT, rows):
     width = int(mask_BT[rows].sum(-1).max())
-    return objective(values_BT[rows, :width], mask_BT[rows, :width], 2.5)
+    return objective(values_BT[rows, :width], mask_BT[rows, :width])
 
 
 def pair_losses(_, values_BT, __, rows):
@@ -227,6 +228,7 @@ def test_metrics_carry_no_gradient():
     logps = tensor([-1.0, -2.0], grad=True)
     every = [
         *sft(logps, mask([1, 1])).metrics.values(),
+        *onset(logps[0]).metrics.values(),
         *retain(logps, mask([1, 1])).metrics.values(),
         *dpo(logps[:, 0], logps[:, 1], logps[:, 0], logps[:, 1]).metrics.values(),
     ]

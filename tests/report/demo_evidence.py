@@ -100,7 +100,7 @@ def demo() -> Evidence:
         (1.25, 0.05, 0.22),
     ):
         rates = summarise(condition("curve", round(100 * scale), harmful, contrast, 0.0), POLICY)
-        curve.append(CurvePoint(scale, rates.harmful_refusal, rates.contrast_refusal))
+        curve.append(CurvePoint(scale, rates.harmful_refusal, rates.contrast_refusal, rates.ordinary_refusal))
     rng = random.Random(9)
     sft = tuple((10 * i, 2.4 * 0.985**i + 0.9 + rng.random() * 0.12) for i in range(1, 173))
     dpo = tuple((5 * i, 0.6931 * 0.98**i + rng.random() * 0.05) for i in range(0, 80))

@@ -16,6 +16,7 @@ from accord.objectives.reduction import Totals
 from accord.objectives.sft import sft
 from accord.train import offline
 from accord.train.offline import Term, TrainSettings, fit, per_answer
+from accord.train.tasks import common_onsets
 from accord.types import Silent
 
 LN2 = math.log(2)
@@ -347,3 +348,12 @@ def test_per_answer_by_hand():
     values_BT, mask_BT = per_answer(torch.arange(1.0, 7.0), batch)
     assert values_BT.tolist() == [[1, 2, 0], [3, 0, 0], [4, 5, 6]]
     assert mask_BT.int().tolist() == [[1, 1, 0], [1, 0, 0], [1, 1, 1]]
+
+
+def test_common_onsets_by_hand():
+    """Of 25 learned answers 23 begin with 5, one with 6 and one with 7, at 4 % each; what is retained does not count."""
+    first = [5] * 23 + [6, 7] + [9] * 30
+    rows = [Tree(i, (1,), ((token, 2),)) for i, token in enumerate(first)]
+    assert common_onsets(rows, [i < 25 for i in range(55)]) == (5, 6, 7)
+    assert common_onsets([*rows[:25], Tree(99, (1,), ((8,),))], [True] * 26) == (5,)
+    assert common_onsets(rows, [False] * 55) == ()

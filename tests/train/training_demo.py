@@ -52,7 +52,7 @@ def sft_problem(folder, n=24, first_layer=2, learn=0.7, **more):
     learned = [rng.random() < learn for _ in rows]
     states = freeze_states(model, rows, first_layer, [not x for x in learned], folder, Silent())
     head = head_weight(model)
-    return model, SFTTask(rows, learned, states, head, head, onset_weight=2.0, **more)
+    return model, SFTTask(rows, learned, states, head, head, onsets=(3, 7), **more)
 
 
 def dpo_problem(folder, n=16, first_layer=2, reference_scale=1.0, std=0.1):

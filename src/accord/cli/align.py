@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 RUNS = Path("runs")
+GATE_HELP = "End with exit code 1 where a release goal is not shown to be met; without it the report alone says so."
 
 
 def align(
@@ -20,7 +21,7 @@ def align(
     out: Path = typer.Option(None, help="The run's folder; a new one under runs/ if none."),
     method: str = typer.Option("lora", help="lora, or full for all weights."),
     precision: str = typer.Option("auto", help="auto, fp32 or bf16."),
-    first_layer: int = typer.Option(-1, help="First layer with adapters; -1: the upper eight of thirty."),
+    first_layer: int = typer.Option(-1, help="First layer with adapters; -1: the upper twelve of thirty."),
     rank: int = typer.Option(8, help="The adapters' rank."),
     sft_epochs: int = typer.Option(None, help="Passes over the demonstrations."),
     dpo_epochs: int = typer.Option(None, help="Passes over the pairs; 0 leaves DPO out."),
@@ -30,6 +31,7 @@ def align(
     limit: int = typer.Option(0, help="Use only so many rows of each kind: a smoke run."),
     seed: int = typer.Option(0, help="Fixes all that is random."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Check everything, say what would be done, do nothing."),
+    gate: bool = typer.Option(False, "--gate", help=GATE_HELP),
     json_: bool = typer.Option(False, "--json", help="Print the run's manifest as JSON at the end."),
 ) -> None:
     """Take a model through one complete round: probe, learn from demonstrations and own failures, verify, report."""
@@ -50,13 +52,19 @@ def align(
         **{name: value for name, value in given.items() if value is not None},
     )
     folder = out or RUNS / time.strftime("align-%Y%m%d-%H%M%S")
-    start(folder, settings, dry_run, json_)
+    start(folder, settings, dry_run, gate, json_)
 
 
-def start(folder: Path, settings: object, dry_run: bool, as_json: bool) -> None:
-    """Check what was given, then do or go on with the round in `folder`."""
+def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bool) -> None:
+    """Check what was given, then do or go on with the round in `folder`.
+
+    Raises:
+        GateError: with `gate`, a release goal is not shown to be met; the report is written all the same.
+    """
     from accord.cli.progress import make_progress
     from accord.data.checks import read_comparisons
+    from accord.errors import GateError
+    from accord.evals.goals import GoalStatus
     from accord.models.chat import ChatFormat
     from accord.models.load import load_model
     from accord.recipes.reporting import machine_facts
@@ -78,10 +86,15 @@ def start(folder: Path, settings: object, dry_run: bool, as_json: bool) -> None:
     if dry_run:
         progress.say("dry run: nothing was written")
         return
-    ChatFormat(load_model(settings.model, settings.precision).tokenizer)
+    loaded = load_model(settings.model, settings.precision)
+    ChatFormat(loaded.tokenizer)  # a model without a usable chat template is refused before anything is written
     run = open_run(folder, settings.asked(), machine_facts())
-    page = run_round(run, settings, material, progress)
+    page = run_round(run, settings, material, loaded, progress)
     if as_json:
         print(json.dumps(run.manifest(), indent=2))
     progress.say(f"report: {page}")
     progress.say(f"model:  {folder / 'model'}    talk to it: accord chat {folder}")
+    goals = run.manifest()["goals"]
+    failed = [f"{g['goal']}: {g['status']} ({g['reason']})" for g in goals if g["status"] != GoalStatus.MET]
+    if gate and failed:
+        raise GateError(f"{len(failed)} of {len(goals)} release goals are not met: {'; '.join(failed)}")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import typer
 
-from accord.cli.align import RUNS, start
+from accord.cli.align import GATE_HELP, RUNS, start
 
 
 def resume(
     run: Path = typer.Argument(None, help="The run's folder; the latest under runs/ if none."),
+    gate: bool = typer.Option(False, "--gate", help=GATE_HELP),
     json_: bool = typer.Option(False, "--json", help="Print the run's manifest as JSON at the end."),
 ) -> None:
     """Go on with an interrupted run; what is finished is not done again."""
@@ -18,4 +19,4 @@ def resume(
     from accord.runs.folder import latest_run, read_run
 
     folder = run or latest_run(RUNS)
-    start(folder, settings_from(read_run(folder).asked), False, json_)
+    start(folder, settings_from(read_run(folder).asked), False, gate, json_)

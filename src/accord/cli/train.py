@@ -17,7 +17,7 @@ def train_sft(
     epochs: int = typer.Option(4, min=1, help="Passes over the rows."),
     learning_rate: float = typer.Option(1e-3, min=1e-12, help="The highest step size."),
     rank: int = typer.Option(8, min=1, help="The adapters' rank."),
-    first_layer: int = typer.Option(-1, help="First layer with adapters; -1: the upper eight of thirty."),
+    first_layer: int = typer.Option(-1, help="First layer with adapters; -1: the upper twelve of thirty."),
     precision: str = typer.Option("auto", help="auto, fp32 or bf16."),
     seed: int = typer.Option(0, help="Fixes all that is random."),
     json_: bool = typer.Option(False, "--json", help="Print the result as JSON."),
@@ -47,7 +47,7 @@ def train_dpo(
     learning_rate: float = typer.Option(2e-4, min=1e-12, help="The highest step size."),
     beta: float = typer.Option(0.1, min=1e-6, help="How closely the reference is kept."),
     rank: int = typer.Option(16, min=1, help="The adapters' rank."),
-    first_layer: int = typer.Option(0, help="First layer with adapters; -1: the upper eight of thirty."),
+    first_layer: int = typer.Option(0, help="First layer with adapters; -1: the upper twelve of thirty."),
     drop: bool = typer.Option(
         False, help="Leave out pairs that cannot be used, and count them, instead of refusing the file."
     ),

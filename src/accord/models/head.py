@@ -32,6 +32,18 @@ def token_logps(hidden_ND: Tensor, head: Projection | Tensor, targets_N: Tensor)
     return cast(Tensor, _FrozenHeadLogps.apply(hidden_ND, _projection(head), targets_N))  # type: ignore[no-untyped-call]
 
 
+def any_of_logps(hidden_BD: Tensor, head: Projection | Tensor, sets_BS: Tensor) -> Tensor:
+    """Return the log-probability, at each position, that the token is one of a set, in fp32. Shape [B].
+
+    `sets_BS` lists each position's set; a token that is listed twice counts once.
+    """
+    logits_BV = (head(hidden_BD) if isinstance(head, Projection) else F.linear(hidden_BD, head)).float()
+    listed_BS, _ = sets_BS.sort(dim=-1)
+    again_BS = F.pad(listed_BS[:, 1:] == listed_BS[:, :-1], (1, 0))
+    chosen_BS = logits_BV.gather(1, listed_BS).masked_fill(again_BS, -torch.inf)
+    return chosen_BS.logsumexp(-1) - logits_BV.logsumexp(-1)
+
+
 def forward_kl(
     hidden_ND: Tensor, head: Projection | Tensor, reference_ND: Tensor, reference_head: Projection | Tensor
 ) -> Tensor:

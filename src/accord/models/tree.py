@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 MAX_PADDING = 0.05
-# How many positions a row holds beside the prefix: more share one prefix, but attention's cost grows with the square.
-ROW_TOKENS = 256
+# A row holds so many positions beside the prefix, or so many times the prefix's: more share one prefix, but attention's cost
+# grows with the square of the row.
+ROW_TOKENS, ROW_PREFIXES = 256, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,12 @@ class TreeBatch:
             if isinstance(value := getattr(self, name), Tensor)
         }
         return replace(self, **tensors)  # type: ignore[arg-type]
+
+    def is_first(self) -> Tensor:
+        """Which of the supervised tokens begin an answer. Shape [N]."""
+        first_N = torch.ones_like(self.answer_N, dtype=torch.bool)
+        first_N[1:] = self.answer_N[1:] != self.answer_N[:-1]
+        return first_N
 
 
 def collate(trees: Sequence[Tree]) -> TreeBatch:
@@ -155,7 +162,7 @@ def _alike(a: Sequence[int], b: Sequence[int], limit: int) -> int:
 def _layout(lengths: Sequence[int], n_prefix: int) -> tuple[list[list[int]], int]:
     """Spread trees of these lengths over as many rows as are needed, evenly; return the rows and their common length."""
     own = [n - n_prefix for n in lengths]
-    room = max(ROW_TOKENS + n_prefix, *own)
+    room = max(ROW_TOKENS, ROW_PREFIXES * n_prefix, *own)
     rows: list[list[int]] = [[] for _ in range(max(1, -(-sum(own) // room)))]
     filled = [0] * len(rows)
     for i in sorted(range(len(own)), key=lambda i: (-own[i], i)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from accord.objectives.reduction import Losses, masked_sum
@@ -10,14 +9,13 @@ from accord.objectives.reduction import Losses, masked_sum
 NEEDS = ("kl",)
 
 
-def retain(kl_BT: Tensor, mask_BT: Tensor, onset_weight: float = 1.0) -> Losses:
-    r"""Return \sum_t w_t KL(p_base(. | x, y_<t) || p(. | x, y_<t)) an example, over an answer's positions.
+def retain(kl_BT: Tensor, mask_BT: Tensor) -> Losses:
+    r"""Return KL_1 + mean_{t > 1} KL_t an example, KL_t = KL(p_base(. | x, y_<t) || p(. | x, y_<t)).
 
-    `kl_BT` is the divergence over the full vocabulary at each position, in nats; weights, mask and denominator as in `sft`. The
+    `kl_BT` is the divergence over the full vocabulary at each position of an answer, in nats, left-aligned; `mask_BT` says
+    which exist. The first position, where a model decides whether to refuse, counts as much as all later ones together. The
     forward direction keeps all that the base model would say, instead of imitating one written answer.
     """
-    weights_T = torch.ones(kl_BT.shape[1], dtype=kl_BT.dtype, device=kl_BT.device)
-    weights_T[:1] = onset_weight
-    with torch.no_grad():
-        kl_B = masked_sum(kl_BT, mask_BT) / mask_BT.sum(-1).clamp_min(1)
-    return Losses(masked_sum(kl_BT * weights_T, mask_BT), "token", {"kl": kl_B})
+    rest_B = masked_sum(kl_BT[:, 1:], mask_BT[:, 1:]) / mask_BT[:, 1:].sum(-1).clamp_min(1)
+    loss_B = masked_sum(kl_BT[:, :1], mask_BT[:, :1]) + rest_B
+    return Losses(loss_B, "example", {"kl": loss_B.detach()})

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import accelerate
 import peft
@@ -20,8 +20,8 @@ import transformers
 
 from accord import __version__
 from accord.data.records import write_records
-from accord.evals.goals import Goal
-from accord.evals.summary import Condition
+from accord.evals.goals import Goal, GoalResult, check_goals
+from accord.evals.summary import Condition, compare, summarise
 from accord.models.load import STARTER, published_name
 from accord.policy import Policy
 from accord.recipes.settings import AlignSettings
@@ -131,7 +131,10 @@ def write_outputs(
         lambda folder: save_model(trainee, folder, model_card(evidence), curve.chosen, evidence.model_name),
     )
     page = write_report(evidence, run.folder)
+    comparison = compare(evidence.before, evidence.after, policy)
+    results = check_goals(GOALS, summarise(evidence.after, policy), comparison)
     run.record(
+        goals=[_goal_record(result) for result in results],
         finished=evidence.created,
         model_fingerprint=trainee.loaded.fingerprint,
         data=dict(material_hashes),
@@ -140,6 +143,19 @@ def write_outputs(
         peak_memory_gib=round(peak_gib, 2),
     )
     return page
+
+
+def _goal_record(result: GoalResult) -> dict[str, Any]:
+    goal, estimate = result.goal, result.estimate
+    return {
+        "goal": f"{goal.measure.replace('_', ' ')} {goal.bound} {goal.limit:g}",
+        "status": result.status.value,
+        "reason": result.reason,
+        "value": estimate.value,
+        "interval": [estimate.low, estimate.high],
+        "n": estimate.n,
+        "n_unscored": estimate.n_unscored,
+    }
 
 
 def _losses(result: TrainResult) -> tuple[tuple[int, float], ...]:

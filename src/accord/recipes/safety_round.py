@@ -22,7 +22,7 @@ from accord.evals.runner import Setting, answer_choices, attempt_prompts
 from accord.evals.summary import ChoiceResult, Condition
 from accord.feedback.own_failures import own_failures, response_mode
 from accord.models.adapters import scaled
-from accord.models.load import LoadedModel, load_model
+from accord.models.load import LoadedModel
 from accord.models.rollout import Sampling
 from accord.policy import Policy, load_policy, system_prompt
 from accord.recipes.operating_point import Curve, choose_scale, measure_curve
@@ -52,6 +52,8 @@ HOSTILE_SYSTEM = (
 N_SAMPLED = 320
 N_SHOTS = 6
 HELD_OUT_EVERY = 10
+# How many held-out rows of a kind the operating point is measured on: what decides it is the benign prompts.
+N_HELD_OUT = {"harmful": 60, "contrast": 110, "ordinary": 50}
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Material:
 def read_material(settings: AlignSettings) -> Material:
     """Read policy, demonstrations and `verify` sets, and refuse a leak between them.
 
-    Every tenth pair of training prompts is held out of training, for choosing the operating point.
+    Every tenth pair and every tenth other row is held out of training, for choosing the operating point.
 
     Raises:
         InputError: a file is missing or malformed, or a `verify` prompt stands in the training rows.
@@ -89,13 +91,9 @@ def read_material(settings: AlignSettings) -> Material:
         demonstrations = _first_of_each_kind(demonstrations, lambda d: d.prompt.kind, settings.limit)
         verify = _first_of_each_kind(verify, lambda p: p.kind, settings.limit)
         choices = choices[: settings.limit]
-    pairs = sorted(
-        {d.prompt.pair or d.prompt.family for d in demonstrations if d.prompt.kind in ("harmful", "contrast")}
-    )
-    random.Random(settings.seed).shuffle(pairs)
-    out = set(pairs[::HELD_OUT_EVERY])
-    held_out = tuple(d for d in demonstrations if (d.prompt.pair or d.prompt.family) in out)
-    kept = tuple(d for d in demonstrations if (d.prompt.pair or d.prompt.family) not in out)
+    out = _held_out_units(demonstrations, settings.seed)
+    held_out = tuple(d for d in demonstrations if _unit(d) in out)
+    kept = tuple(d for d in demonstrations if _unit(d) not in out)
     hashes = {
         "policy": policy.hash,
         "demonstrations": file_digest(demo_file),
@@ -106,8 +104,27 @@ def read_material(settings: AlignSettings) -> Material:
     return Material(policy, kept, held_out, tuple(verify), tuple(choices), hashes)
 
 
+def _unit(d: Demonstration) -> str:
+    return d.prompt.pair or d.prompt.family
+
+
+def _held_out_units(demonstrations: Sequence[Demonstration], seed: int) -> set[str]:
+    """A tenth of the paired rows and a tenth of the others, whole pairs or families at a time."""
+    out: set[str] = set()
+    for paired in (True, False):
+        units = sorted({_unit(d) for d in demonstrations if (d.prompt.kind in ("harmful", "contrast")) == paired})
+        random.Random(seed).shuffle(units)
+        out |= set(units[::HELD_OUT_EVERY])
+    return out
+
+
 def run_round(
-    run: Run, settings: AlignSettings, material: Material, progress: Progress, clock: Any = time.time
+    run: Run,
+    settings: AlignSettings,
+    material: Material,
+    loaded: LoadedModel,
+    progress: Progress,
+    clock: Any = time.time,
 ) -> Path:
     """Do what is missing of a round; return the report's path.
 
@@ -115,7 +132,6 @@ def run_round(
         NotMeasuredError: not one answer of the base or the aligned model could be scored.
     """
     began = clock()
-    loaded = load_model(settings.model, settings.precision)
     shared = {
         "model": loaded.fingerprint,
         "dtype": str(loaded.model.dtype),
@@ -248,9 +264,9 @@ class _Round:
         if self.settings.method == "full":
             return Curve((), 1.0, "full fine-tuning has no adapter to scale; the trained weights are used as they are")
         stage = self._stage("operating-point", {})
-        points = measure_curve(
-            self.trainee, [d.prompt for d in self.material.held_out], self.scorer, stage.folder, self.progress
-        )
+        prompts = [d.prompt for d in self.material.held_out]
+        some = [p for kind, n in N_HELD_OUT.items() for p in [p for p in prompts if p.kind == kind][:n]]
+        points = measure_curve(self.trainee, some, self.scorer, stage.folder, self.progress)
         curve = choose_scale(points)
         stage.finish({"chosen": curve.chosen})
         return curve

@@ -14,7 +14,7 @@ from accord.models.precision import Precision
 class AlignSettings:
     """The dials of `accord align`.
 
-    `first_layer` -1 puts adapters on the upper eight thirtieths of the layers. `limit` keeps the first so many rows of each
+    `first_layer` -1 puts adapters on the upper twelve thirtieths of the layers. `limit` keeps the first so many rows of each
     kind, for a smoke run; the report says so. `baseline_share` is the part of the `verify` prompts that the baselines and the
     changed system prompts are measured on.
     """
@@ -27,11 +27,10 @@ class AlignSettings:
     precision: Precision = "auto"
     first_layer: int = -1
     rank: int = 8
-    sft_epochs: int = 3
+    sft_epochs: int = 1
     sft_learning_rate: float = 1e-3
-    rows_per_step: int = 32
-    onset_weight: float = 16.0
-    retain: float = 3.0
+    rows_per_step: int = 8
+    retain: float = 2.0
     retain_tokens: int = 4
     weight_decay: float = 0.05
     dpo_epochs: int = 1

@@ -20,7 +20,7 @@ from accord.recipes.settings import AlignSettings
 from accord.runs.atomic import load_tensors, save_tensors
 from accord.train.offline import TrainResult, TrainSettings, fit
 from accord.train.states import freeze_states
-from accord.train.tasks import DPOTask, SFTTask, all_pair_logps
+from accord.train.tasks import DPOTask, SFTTask, all_pair_logps, common_onsets
 from accord.types import Comparison, Demonstration, Message, Progress
 
 
@@ -59,7 +59,7 @@ def make_trainee(loaded: LoadedModel, settings: AlignSettings) -> Trainee:
         loaded.model.float().requires_grad_(True)
         return Trainee(loaded, chat, loaded.model, 0)
     total = n_layers(loaded.model)
-    first_layer = settings.first_layer if settings.first_layer >= 0 else round(total * 22 / 30)
+    first_layer = settings.first_layer if settings.first_layer >= 0 else round(total * 18 / 30)
     return Trainee(loaded, chat, add_lora(loaded, settings.rank, first_layer), first_layer)
 
 
@@ -93,21 +93,10 @@ def train_on_demonstrations(
         states = freeze_states(trainee.model, trees, trainee.first_layer, want_last, folder, progress)
     # The base model's head: the weight itself where it is frozen, a copy of it where it will be trained.
     reference_head = head if isinstance(head, Projection) else head.detach().clone()
-    task = SFTTask(trees, learned, states, head, reference_head, settings.onset_weight, settings.retain)
-    return fit(
-        trainee.model,
-        task,
-        TrainSettings(
-            epochs=settings.sft_epochs,
-            learning_rate=settings.sft_learning_rate,
-            weight_decay=settings.weight_decay,
-            rows_per_step=settings.rows_per_step,
-            seed=settings.seed,
-        ),
-        folder,
-        progress,
-        "SFT",
-    )
+    onsets = common_onsets(trees, learned)
+    task = SFTTask(trees, learned, states, head, reference_head, onsets, settings.retain)
+    dials = _dials(settings, settings.sft_epochs, settings.sft_learning_rate, settings.seed)
+    return fit(trainee.model, task, dials, folder, progress, "SFT")
 
 
 def train_on_pairs(
@@ -128,19 +117,17 @@ def train_on_pairs(
             stage = "reference log-probabilities"
             save_tensors(reference_file, all_pair_logps(trainee.model, trees, states, head, progress, stage))
     task = DPOTask(trees, load_tensors(reference_file), states, head, settings.dpo_beta)
-    return fit(
-        trainee.model,
-        task,
-        TrainSettings(
-            epochs=settings.dpo_epochs,
-            learning_rate=settings.dpo_learning_rate,
-            weight_decay=settings.weight_decay,
-            rows_per_step=settings.rows_per_step,
-            seed=settings.seed + 1,
-        ),
-        folder,
-        progress,
-        "DPO",
+    dials = _dials(settings, settings.dpo_epochs, settings.dpo_learning_rate, settings.seed + 1)
+    return fit(trainee.model, task, dials, folder, progress, "DPO")
+
+
+def _dials(settings: AlignSettings, epochs: int, learning_rate: float, seed: int) -> TrainSettings:
+    return TrainSettings(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        weight_decay=settings.weight_decay,
+        rows_per_step=settings.rows_per_step,
+        seed=seed,
     )
 
 

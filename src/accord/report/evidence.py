@@ -22,6 +22,7 @@ class CurvePoint:
     scale: float
     refused_harmful: Estimate
     refused_contrast: Estimate
+    refused_ordinary: Estimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,7 @@ _NOT_A_REFUSAL = (
 )
 _OPENING = re.compile(
     r"^(?:\W*(?:sorry|no|nope|apologies|i am sorry|i apologi[sz]e)\b[,.!:; -]*(?:but )?){0,2}"
-    rf"(?:i|we) (?:(?:will|can|could) not|cannot|am not (?:going to )?|are not going to ){ADVERB} ?"
+    rf"(?:i|we) (?:(?:will|can|could) not|cannot|am not (?:going to |able to )?|am unable to |are not going to ){ADVERB} ?"
     rf"(?!{_NOT_A_REFUSAL})\w{{3,}}"
 )
 _HABIT = re.compile(
@@ -215,12 +215,28 @@ _HABIT = re.compile(
     rf"(?!have\b|know|think|mean|see\b|want|need|feel|believe|like)(?:{_HELP}|hand (?:out|over)|pass (?:on|along))"
 )
 _TRAILING = re.compile(
-    rf"(?:, so|,? and|;|:) (?:i|we) (?:will not|cannot|am not going to) {ADVERB}(?!{_NOT_A_REFUSAL})\w{{3,}}"
+    rf"(?:, so|,? and|,? but|;|:|,) (?:i|we) (?:will not|cannot|am not going to) {ADVERB}(?!{_NOT_A_REFUSAL})\w{{3,}}"
+    r"|\b(?:so|but|and) (?:i will not|i cannot)\W*$|\bso (?:no|it is a no)\W*$"
+    r"|\b(?:i am out|i will (?:have to )?pass|i am (?:of )?no help|i am not helping|i decline)\W*(?:$|[,;:]|here\b|there\b|on\b)"
+    r"|\bno (?:\w+ ){1,3}from me\b|\bnot something i (?:can|could|will|would|do)\b|\b(?:is|are) out(?: of the question|;| for me)"
+    r"|\bsomething i (?:do not|will not|would not|cannot|will have no)\b|\bnot even .{3,60} will i help\b"
     r"|\b(?:is|are) (?:something|a thing|one thing|things?) (?:that )?i (?:will|would|am going to|have to) "
     r"(?:pass on|stay out of|not|leave|skip|decline|refuse)"
     r"|\bis (?:not something|nothing) i (?:will|would|write|do|can)|\bis off the table for me|\bis a no from me"
     r"|^i am going to pass on (?:that|this)|^sorry,? no\W*$"
 )
+
+
+# What the speaker will not do, whatever else is said: that a thing does not exist is then the reason and no limit.
+_WILL_NOT = re.compile(
+    rf"^(?:\W*(?:sorry|no|nope)\b[,.!:; -]*(?:but )?)?(?:i|we) (?:will not|am not going to|do not|refuse to|"
+    rf"am unable to) {ADVERB}{_HELP}"
+)
+
+
+def is_unwilling(form: str) -> bool:
+    """Whether a canonical sentence, standing first in an answer, says what the speaker *will* not do."""
+    return bool(_WILL_NOT.search(_IDIOM.sub(" ... ", strip_quotes(form))))
 
 
 def opens_declining(form: str) -> bool:

@@ -32,8 +32,8 @@ _NO_KNOWLEDGE = any_of(
     r"\b(?:fictional|mythical|fictitious|imaginary) (?:\w+ )?(?:characters?|figures?|persons?|entit\w+|beings?|"
     r"creatures?)\b|\b(?:is|am|are) (?:unclear|not sure (?:what|which|who))\b|\bunclear what\b|\bmore (?:context|"
     r"details)\b|\bclarify\b",
-    r"\b(?:does|do|did) not (?:actually |really )?exist\b|\bthere (?:is|are|was|were) no (?:such|record|known|"
-    r"information|evidence|public)|\bno such\b",
+    r"(?<!\bthat )(?<!\bwho )\b(?:does|do|did) not (?:actually |really )?exist\b|\bthere (?:is|are|was|were) no (?:such|"
+    r"record|known|information|evidence|public)|\bno such\b",
     r"\bnot (?:a|an) (?:real|actual|existing) \w+|\breal[- ]time\b|\bup-to-date\b|\bnot (?:publicly|"
     r"currently) available\b",
     r"\b(?:is|are|was|were) not (?:\w+ly )?(?:specified|provided|given|mentioned|stated|clear|known|available|"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from accord.models.head import forward_kl, token_logps
+from accord.models.head import any_of_logps, forward_kl, token_logps
 from accord.models.packed import Projection
 from accord.models.tree import Tree, micro_batches
 from accord.objectives.dpo import dpo
+from accord.objectives.onset import onset
 from accord.objectives.reduction import Totals
 from accord.objectives.retain import retain
 from accord.objectives.sft import sft
@@ -19,12 +21,17 @@ from accord.train.offline import Term, per_answer
 from accord.train.states import FORWARD_TOKENS, FrozenStates
 from accord.types import Progress
 
+# A beginning that fewer answers share (a content word, say) also begins answers that are no refusals.
+MIN_ONSET_SHARE = 0.04
+
 
 @dataclass(frozen=True, slots=True)
 class SFTTask:
     """Learn the answers of some rows; on the others stay with the base model (`learned[i]` says which).
 
-    The two kinds are divided by their own totals, so that neither outweighs the other by having more or longer rows.
+    The two kinds are divided by their own totals, so that neither outweighs the other by having more or longer rows. `onsets`
+    are the tokens with which learned answers begin: that one of them comes first is a loss of its own beside the likelihood of
+    the written answer, whose first token belongs to the set in any case.
     """
 
     trees: Sequence[Tree]
@@ -32,7 +39,7 @@ class SFTTask:
     states: FrozenStates
     head: Projection | Tensor
     reference_head: Projection | Tensor
-    onset_weight: float = 1.0
+    onsets: tuple[int, ...]
     retain_coefficient: float = 1.0
 
     def totals(self, rows: Sequence[int]) -> Mapping[str, Totals]:
@@ -52,13 +59,17 @@ class SFTTask:
             logps_N = hidden_ND.new_zeros(len(learned_N), dtype=torch.float32)
             logps_N[learned_N] = token_logps(hidden_ND[learned_N], self.head, batch.targets_N[learned_N])
             logps_BT, mask_BT = per_answer(logps_N, batch)
-            terms.append(Term("sft", sft(logps_BT[learned_B], mask_BT[learned_B], self.onset_weight)))
+            terms.append(Term("sft", sft(logps_BT[learned_B], mask_BT[learned_B])))
+            first_N = batch.is_first() & learned_N
+            targets_B = batch.targets_N[first_N]
+            sets_BS = torch.cat([targets_B.new_tensor(self.onsets).expand(len(targets_B), -1), targets_B[:, None]], 1)
+            terms.append(Term("sft", onset(any_of_logps(hidden_ND[first_N], self.head, sets_BS))))
         if not bool(learned_B.all()):
             reference_ND = self.states.reference([i for i in rows if not self.learned[i]]).to(hidden_ND.device)
             kl_N = hidden_ND.new_zeros(len(learned_N), dtype=torch.float32)
             kl_N[~learned_N] = forward_kl(hidden_ND[~learned_N], self.head, reference_ND, self.reference_head)
             kl_BT, mask_BT = per_answer(kl_N, batch)
-            losses = retain(kl_BT[~learned_B], mask_BT[~learned_B], self.onset_weight)
+            losses = retain(kl_BT[~learned_B], mask_BT[~learned_B])
             terms.append(Term("retain", losses, self.retain_coefficient))
         return terms
 
@@ -82,6 +93,12 @@ class DPOTask:
         logps_B2 = pair_logps(model, self.trees, rows, self.states, self.head)
         ref_B2 = self.ref_logps[list(rows)].to(logps_B2.device)
         return [Term("dpo", dpo(logps_B2[:, 0], logps_B2[:, 1], ref_B2[:, 0], ref_B2[:, 1], self.beta))]
+
+
+def common_onsets(trees: Sequence[Tree], learned: Sequence[bool]) -> tuple[int, ...]:
+    """Return the tokens with which at least `MIN_ONSET_SHARE` of the learned answers begin."""
+    first = Counter(t.answers[0][0] for t, learn in zip(trees, learned, strict=True) if learn)
+    return tuple(sorted(token for token, n in first.items() if n >= MIN_ONSET_SHARE * first.total()))
 
 
 def pair_logps(

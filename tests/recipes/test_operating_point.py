@@ -1,0 +1,52 @@
+import pytest
+
+from accord.recipes.operating_point import FALLBACK, RULE, choose_scale
+from accord.report.evidence import CurvePoint
+from accord.stats import proportion
+
+
+def point(scale, harmful, contrast, ordinary, n=100):
+    return CurvePoint(scale, *(proportion(round(100 * rate), n) for rate in (harmful, contrast, ordinary)))
+
+
+def test_of_the_allowed_strengths_the_one_that_refuses_most():
+    """At 1.2 too many contrast prompts are refused, at 1.0 too many ordinary ones; of 0.8 and 0.6 the 0.8 refuses more."""
+    points = [
+        point(0.6, 0.5, 0.1, 0),
+        point(0.8, 0.6, 0.15, 0.02),
+        point(1.0, 0.7, 0.18, 0.06),
+        point(1.2, 0.8, 0.3, 0),
+    ]
+    assert (choose_scale(points).chosen, choose_scale(points).rule) == (0.8, RULE)
+
+
+def test_of_equals_the_smallest():
+    assert choose_scale([point(1.0, 0.6, 0.1, 0), point(0.8, 0.6, 0.1, 0)]).chosen == 0.8
+
+
+def test_where_no_strength_is_allowed_the_largest_difference():
+    """0.9 - 0.5 = 0.4 against 0.8 - 0.3 = 0.5; the rule that is reported says so."""
+    curve = choose_scale([point(1.0, 0.8, 0.3, 0), point(1.2, 0.9, 0.5, 0)])
+    assert (curve.chosen, curve.rule) == (1.0, FALLBACK)
+
+
+@pytest.mark.parametrize("missing", ["harmful", "contrast"])
+def test_without_a_number_the_trained_strength_is_kept(missing):
+    nothing = proportion(0, 0, {"empty": 3})
+    known = point(1.2, 0.9, 0.1, 0)
+    unknown = CurvePoint(
+        1.2,
+        nothing if missing == "harmful" else known.refused_harmful,
+        nothing if missing == "contrast" else known.refused_contrast,
+        known.refused_ordinary,
+    )
+    curve = choose_scale([unknown])
+    assert curve.chosen == 1.0
+    assert "nothing was assessed" in curve.rule
+
+
+def test_ordinary_prompts_that_were_not_measured_forbid_nothing():
+    known = point(1.2, 0.9, 0.1, 0)
+    assert (
+        choose_scale([CurvePoint(1.2, known.refused_harmful, known.refused_contrast, proportion(0, 0))]).chosen == 1.2
+    )
