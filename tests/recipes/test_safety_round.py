@@ -112,9 +112,9 @@ def test_no_verify_prompt_reaches_training():
     trained = [*material.demonstrations, *material.held_out]
     assert not sealed & {d.prompt.id for d in trained}
     assert not sealed & {d.prompt.family for d in trained}
-    held_out = {d.prompt.pair for d in material.held_out}
-    assert held_out
-    assert not held_out & {d.prompt.pair for d in material.demonstrations}
+    held_out = {d.prompt.pair or d.prompt.family for d in material.held_out}
+    assert {d.prompt.kind for d in material.held_out} == {"harmful", "contrast", "ordinary", "principle"}
+    assert not held_out & {d.prompt.pair or d.prompt.family for d in material.demonstrations}
 
 
 def test_an_answer_to_a_verify_prompt_is_refused_as_training_data():

@@ -29,9 +29,9 @@ def test_nothing_measured_is_no_picture():
 def test_trade_off_shows_every_measured_condition_and_the_chosen_strength():
     spots = [Spot("base", rate(1, 50), rate(10, 50)), Spot("aligned", rate(4, 50), rate(45, 50)), Spot("x", NONE, NONE)]
     curve = [
-        CurvePoint(0.5, rate(20, 50), rate(1, 50)),
-        CurvePoint(1.0, rate(45, 50), rate(4, 50)),
-        CurvePoint(2, NONE, NONE),
+        CurvePoint(0.5, rate(20, 50), rate(1, 50), rate(0, 50)),
+        CurvePoint(1.0, rate(45, 50), rate(4, 50), NONE),
+        CurvePoint(2, NONE, NONE, NONE),
     ]
     picture = plots.trade_off(spots, "aligned", curve, 1.0)
     for uri in (picture.wide, picture.narrow):
