@@ -125,9 +125,8 @@ class Pairs:
     trees: tuple[Tree, ...]
 
     def some(self, rows: Sequence[int]) -> Pairs:
-        """Return the pairs of some rows, renumbered."""
-        trees = tuple(Tree(n, self.trees[i].prompt, self.trees[i].answers) for n, i in enumerate(rows))
-        return Pairs(tuple(self.comparisons[i] for i in rows), trees)
+        """Return the pairs of some rows."""
+        return Pairs(tuple(self.comparisons[i] for i in rows), tuple(self.trees[i] for i in rows))
 
     def by_length(self) -> list[int]:
         """Return the rows, the longest first, as TRL pads them: prompt and longer answer."""
@@ -163,7 +162,7 @@ def choose_pairs(folder: Path, chat: ChatFormat, n_pairs: int, max_length: int) 
             if len(chosen.prompt) + max(len(chosen.answer), len(rejected.answer)) < max_length:
                 usable.append((comparison, chosen.prompt, (chosen.answer, rejected.answer)))
     picked = random.Random(SEED).sample(usable, n_pairs)
-    trees = tuple(Tree(i, prompt, answers) for i, (_, prompt, answers) in enumerate(picked))
+    trees = tuple(Tree(prompt, answers) for _, prompt, answers in picked)
     return Pairs(tuple(comparison for comparison, _, _ in picked), trees)
 
 

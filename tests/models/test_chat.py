@@ -64,7 +64,7 @@ def test_template_01_pad_is_eos_label():
 
     Three supervised tokens, the end among them, predicted at places 7, 8, 9; the other prompt keeps its 2 in sight.
     """
-    batch = collate([Tree(0, (5, 6), ((7, 8, 2),)), Tree(1, (5, 2, 6, 9), ((7, 8, 2),))])
+    batch = collate([Tree((5, 6), ((7, 8, 2),)), Tree((5, 2, 6, 9), ((7, 8, 2),))])
     mine = batch.tree_N == 0
     assert batch.targets_N[mine].tolist() == [7, 8, 2]
     assert batch.predict_N[mine].tolist() == [7, 8, 9]

@@ -23,11 +23,11 @@ from accord.models.tree import (
 MODEL = tiny_causal_lm()
 
 
-def random_tree(rng, n_prompt, *n_answers, index=0):
+def random_tree(rng, n_prompt, *n_answers):
     def ids(n):
         return tuple(rng.randrange(280) for _ in range(n))
 
-    return Tree(index, ids(n_prompt), tuple(ids(n) for n in n_answers))
+    return Tree(ids(n_prompt), tuple(ids(n) for n in n_answers))
 
 
 def tree_logps(model, trees):
@@ -85,7 +85,7 @@ def test_sibling_answers_do_not_see_each_other(changed, length):
     answers = list(tree.answers)
     answers[changed] = tuple(rng.randrange(280) for _ in range(length))
     with torch.no_grad():
-        before, after = tree_logps(MODEL, [tree]), tree_logps(MODEL, [Tree(0, tree.prompt, tuple(answers))])
+        before, after = tree_logps(MODEL, [tree]), tree_logps(MODEL, [Tree(tree.prompt, tuple(answers))])
     torch.testing.assert_close(after[other], before[other], atol=1e-5, rtol=0)
     assert not torch.allclose(after[changed][:4], before[changed], atol=1e-2)
 
@@ -95,14 +95,14 @@ def test_an_answer_sees_the_whole_prompt():
     tree = random_tree(random.Random(3), 6, 4, 4)
     with torch.no_grad():
         before = torch.cat(tree_logps(MODEL, [tree]))
-        after = torch.cat(tree_logps(MODEL, [Tree(0, ((tree.prompt[0] + 1) % 280, *tree.prompt[1:]), tree.answers)]))
+        after = torch.cat(tree_logps(MODEL, [Tree(((tree.prompt[0] + 1) % 280, *tree.prompt[1:]), tree.answers)]))
     assert bool(((after - before).abs() > 1e-4).all())
 
 
 def test_equal_siblings_get_equal_logps():
     tree = random_tree(random.Random(4), 6, 5)
     with torch.no_grad():
-        first, second = tree_logps(MODEL, [Tree(0, tree.prompt, tree.answers * 2)])
+        first, second = tree_logps(MODEL, [Tree(tree.prompt, tree.answers * 2)])
     torch.testing.assert_close(first, second, atol=1e-5, rtol=0)
 
 
@@ -169,7 +169,7 @@ def test_the_gradient_of_shared_prompts_equals_the_plain_one():
 
 def test_the_layout_by_hand():
     """Prompts 5 6 7 and 5 2 share the 5. 8 and 4 are predicted by the 7, at place 2, and 9 by the 8; 3 by the 2, at place 6."""
-    batch = collate([Tree(3, (5, 6, 7), ((8, 9), (4,))), Tree(8, (5, 2), ((3,),))])
+    batch = collate([Tree((5, 6, 7), ((8, 9), (4,))), Tree((5, 2), ((3,),))])
     assert batch.ids_BL.tolist() == [[5, 6, 7, 8, 9, 4, 2, 3]]
     assert batch.positions_BL.tolist() == [[0, 1, 2, 3, 4, 3, 1, 2]]
     assert batch.predict_N.tolist() == [2, 3, 2, 6]
@@ -193,7 +193,7 @@ def test_the_layout_by_hand():
 
 def test_padding_sees_itself_only_and_nobody_sees_it():
     """Trees of 300 and 297 tokens take a row each; the second's last three columns are padding."""
-    batch = collate([Tree(0, (5,) * 299, ((6,),)), Tree(1, (4,) * 296, ((6,),))])
+    batch = collate([Tree((5,) * 299, ((6,),)), Tree((4,) * 296, ((6,),))])
     assert batch.ids_BL.shape == (2, 300)
     padding = batch.mask_B1LL[1, 0, 297:]
     assert padding.int().tolist() == [[0] * 297 + row for row in ([1, 0, 0], [0, 1, 0], [0, 0, 1])]
@@ -208,7 +208,7 @@ def test_trees_on_a_common_prefix_share_rows(n_prefix, lengths, seed):
     """Every tree's own tokens stand at its places, in order, whichever row it went to; rows are filled evenly."""
     rng = random.Random(seed)
     prefix = tuple(rng.randrange(280) for _ in range(n_prefix))
-    trees = [Tree(i, (*prefix, i), (tuple(rng.randrange(280) for _ in range(n)),)) for i, n in enumerate(lengths)]
+    trees = [Tree((*prefix, i), (tuple(rng.randrange(280) for _ in range(n)),)) for i, n in enumerate(lengths)]
     batch = collate(trees)
     for tree, (row, columns) in zip(trees, batch.places, strict=True):
         assert batch.ids_BL[row, columns].tolist() == [*tree.prompt, *tree.answers[0]]
@@ -221,7 +221,7 @@ def test_trees_on_a_common_prefix_share_rows(n_prefix, lengths, seed):
 
 @given(lengths=st.lists(st.integers(1, 400), max_size=30), budget=st.integers(1, 1000))
 def test_micro_batches_hold_every_row_once_within_the_budget(lengths, budget):
-    trees = [Tree(i, (i,) * n, ((0,),)) for i, n in enumerate(lengths)]
+    trees = [Tree((i,) * n, ((0,),)) for i, n in enumerate(lengths)]
     batches = micro_batches(trees, range(len(trees)), budget)
     assert sorted(i for b in batches for i in b) == list(range(len(trees)))
     for batch in batches:
@@ -230,13 +230,13 @@ def test_micro_batches_hold_every_row_once_within_the_budget(lengths, budget):
 
 def test_micro_batches_of_some_rows():
     """Prompts that share nothing: 4 and 4 positions fit in 10, with 10 more they do not."""
-    trees = [Tree(i, (i,) * n, ((0,),)) for i, n in enumerate([3, 1, 3, 9])]
+    trees = [Tree((i,) * n, ((0,),)) for i, n in enumerate([3, 1, 3, 9])]
     assert micro_batches(trees, [3, 0, 2], 10) == [[0, 2], [3]]
 
 
 def test_a_shared_prefix_counts_once_against_the_budget():
     """100 tokens in common and 3 of each tree's own: 30 trees are 190 positions."""
-    trees = [Tree(i, (*[7] * 100, i, i), ((1,),)) for i in range(60)]
+    trees = [Tree((*[7] * 100, i, i), ((1,),)) for i in range(60)]
     assert [len(b) for b in micro_batches(trees, range(60), 190)] == [30, 30]
 
 
@@ -244,7 +244,7 @@ def test_a_shared_prefix_counts_once_against_the_budget():
 def test_micro_batches_pad_little(lengths):
     """A batch that is past a quarter of the budget takes no tree that would make padding more than a twentieth of it."""
     budget = 512
-    trees = [Tree(i, (i,) * n, ((0,),)) for i, n in enumerate(lengths)]
+    trees = [Tree((i,) * n, ((0,),)) for i, n in enumerate(lengths)]
     for batch in micro_batches(trees, range(len(trees)), budget):
         useful, longest = sum(trees[i].length for i in batch), trees[batch[-1]].length
         if useful - longest >= budget / 4:

@@ -29,7 +29,7 @@ class ConstantTask:
     """
 
     def __init__(self, answers, poison=None):
-        self.trees = [Tree(i, (3,), (tuple(a),)) for i, a in enumerate(answers)]
+        self.trees = [Tree((3,), (tuple(a),)) for a in answers]
         self.poison = poison or {}
 
     def totals(self, rows):
@@ -344,7 +344,7 @@ def test_the_schedule_by_hand():
 
 def test_per_answer_by_hand():
     """Answers of 2, 1 and 3 tokens, flat 1 ... 6."""
-    batch = collate([Tree(0, (5,), ((6, 7), (8,))), Tree(1, (5,), ((6, 7, 8),))])
+    batch = collate([Tree((5,), ((6, 7), (8,))), Tree((5,), ((6, 7, 8),))])
     values_BT, mask_BT = per_answer(torch.arange(1.0, 7.0), batch)
     assert values_BT.tolist() == [[1, 2, 0], [3, 0, 0], [4, 5, 6]]
     assert mask_BT.int().tolist() == [[1, 1, 0], [1, 0, 0], [1, 1, 1]]
@@ -353,7 +353,7 @@ def test_per_answer_by_hand():
 def test_common_onsets_by_hand():
     """Of 25 learned answers 23 begin with 5, one with 6 and one with 7, at 4 % each; what is retained does not count."""
     first = [5] * 23 + [6, 7] + [9] * 30
-    rows = [Tree(i, (1,), ((token, 2),)) for i, token in enumerate(first)]
+    rows = [Tree((1,), ((token, 2),)) for token in first]
     assert common_onsets(rows, [i < 25 for i in range(55)]) == (5, 6, 7)
-    assert common_onsets([*rows[:25], Tree(99, (1,), ((8,),))], [True] * 26) == (5,)
+    assert common_onsets([*rows[:25], Tree((1,), ((8,),))], [True] * 26) == (5,)
     assert common_onsets(rows, [False] * 55) == ()

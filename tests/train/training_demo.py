@@ -29,7 +29,7 @@ def trees(n, n_answers, seed=0):
     def ids(low, high):
         return tuple(rng.randrange(2, 60) for _ in range(rng.randint(low, high)))
 
-    return [Tree(i, (0, *ids(2, 9)), tuple((*ids(1, 6), 1) for _ in range(n_answers))) for i in range(n)]
+    return [Tree((0, *ids(2, 9)), tuple((*ids(1, 6), 1) for _ in range(n_answers))) for i in range(n)]
 
 
 def lora(first_layer=2, seed=0, std=0.0):

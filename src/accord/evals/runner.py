@@ -98,8 +98,8 @@ def answer_choices(
     """
     n_end = len(chat.answer(""))
     trees = [
-        Tree(i, chat.prompt((*before, Message("user", c.question))), tuple(chat.answer(t)[:-n_end] for t in c.choices))
-        for i, c in enumerate(choices)
+        Tree(chat.prompt((*before, Message("user", c.question))), tuple(chat.answer(t)[:-n_end] for t in c.choices))
+        for c in choices
     ]
     device = next(model.parameters()).device
     results: list[ChoiceResult] = []

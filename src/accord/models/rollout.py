@@ -26,6 +26,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from accord.models.adapters import merged
 from accord.models.packed import packed
+from accord.models.tree import common_prefix
 
 # Ended rows are dropped from memory once they are this share of the batch: dropping copies the cache.
 COMPACT_SHARE = 0.15
@@ -136,7 +137,8 @@ def _generate_group(
     capacity = T + sampling.max_new_tokens
     layers = [_PreallocatedLayer(B, T, capacity) for _ in range(model.config.num_hidden_layers)]
     cache = Cache(layers=layers)
-    n_prefix = _common_prefix(prompts)
+    # Less than the shortest prompt has, so that each row has a last token.
+    n_prefix = min(common_prefix(prompts), min(len(p) for p in prompts) - 1)
     logits = _prefill(model, cache, layers, prompts, n_prefix, device)
     lengths = torch.tensor([len(p) for p in prompts], device=device)
     column = torch.arange(capacity, device=device)[None]
@@ -173,15 +175,6 @@ def _generate_group(
         positions = (lengths[rows] + step)[:, None]
         logits = _last_logits(model, cache, tokens[:, None], positions, mask)
     return [Rollout(tuple(i), tuple(p), not e) for i, p, e in zip(out_ids, out_logps, ended, strict=True)]
-
-
-def _common_prefix(prompts: Sequence[Sequence[int]]) -> int:
-    """How many first tokens all prompts share; less than the shortest has, so that each row has a last token."""
-    shortest = min(len(p) for p in prompts)
-    n = 0
-    while n < shortest - 1 and all(p[n] == prompts[0][n] for p in prompts):
-        n += 1
-    return n
 
 
 def _prefill(

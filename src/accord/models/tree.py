@@ -32,9 +32,8 @@ ROW_TOKENS, ROW_PREFIXES = 256, 2
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One prompt and the answers that hang on it, as token ids. `index` is the row's place in its data set."""
+    """One prompt and the answers that hang on it, as token ids."""
 
-    index: int
     prompt: tuple[int, ...]
     answers: tuple[tuple[int, ...], ...]
 
@@ -81,7 +80,7 @@ class TreeBatch:
 
 def collate(trees: Sequence[Tree]) -> TreeBatch:
     """Lay trees out in rows. Padding attends to itself only, so that no row of the mask is empty."""
-    n_prefix = _common_prefix(trees)
+    n_prefix = common_prefix([t.prompt for t in trees])
     rows, L = _layout([t.length for t in trees], n_prefix)
     B = len(rows)
     ids = torch.zeros(B, L, dtype=torch.long)
@@ -146,9 +145,8 @@ def _mask(tree_BL: Tensor, branch_BL: Tensor) -> Tensor:
     return (mask & torch.ones(L, L, dtype=torch.bool).tril()) | torch.eye(L, dtype=torch.bool)
 
 
-def _common_prefix(trees: Sequence[Tree]) -> int:
-    """How many tokens all prompts begin with."""
-    prompts = [t.prompt for t in trees]
+def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens all of these prompts begin with."""
     n = min(len(p) for p in prompts)
     for prompt in prompts[1:]:
         n = _alike(prompts[0], prompt, n)
@@ -184,16 +182,15 @@ def micro_batches(trees: Sequence[Tree], rows: Sequence[int], token_budget: int)
     n_prefix = 0
     for row in sorted(rows, key=lambda i: (trees[i].length, i)):
         tree = trees[row]
-        shared = _alike(trees[current[0]].prompt, tree.prompt, min(n_prefix, len(tree.prompt))) if current else 0
-        laid, width = _layout([*lengths, tree.length], shared if current else len(tree.prompt))
-        computed = len(laid) * width
-        useful = sum(lengths) + tree.length - shared * (len(lengths) + 1 - len(laid))
-        padded = (
-            1 - useful / computed > MAX_PADDING and sum(lengths) - n_prefix * (len(lengths) - 1) >= token_budget / 4
-        )
-        if current and (computed > token_budget or padded):
-            batches.append(current)
-            current, lengths = [], []
+        if current:
+            shared = _alike(trees[current[0]].prompt, tree.prompt, min(n_prefix, len(tree.prompt)))
+            laid, width = _layout([*lengths, tree.length], shared)
+            computed = len(laid) * width
+            useful = sum(lengths) + tree.length - shared * (len(lengths) + 1 - len(laid))
+            short = sum(lengths) - n_prefix * (len(lengths) - 1) < token_budget / 4
+            if computed > token_budget or (1 - useful / computed > MAX_PADDING and not short):
+                batches.append(current)
+                current, lengths = [], []
         n_prefix = shared if current else len(tree.prompt)
         current.append(row)
         lengths.append(tree.length)

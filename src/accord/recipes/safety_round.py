@@ -10,7 +10,7 @@ import random
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -243,13 +243,11 @@ class _Round:
         by_id = {d.prompt.id: d for d in self.material.demonstrations}
         failures = own_failures(attempts, by_id, self.material.policy)
         chat = self.trainee.chat
-        trees = [
-            pair_tree(chat, i, f.prompt.messages, f.chosen, f.rejected, f.truncated) for i, f in enumerate(failures)
-        ]
+        trees = [pair_tree(chat, f.prompt.messages, f.chosen, f.rejected, f.truncated) for f in failures]
         ids = [f.prompt.id for f in failures]
         if self.settings.comparisons:
             given = read_comparisons(self.settings.comparisons).comparisons
-            trees += [replace(t, index=len(trees) + t.index) for t in pair_trees(chat, given)]
+            trees += pair_trees(chat, given)
             ids += [c.id for c in given]
         if not trees or not self.settings.dpo_epochs:
             return None, 0

@@ -80,11 +80,11 @@ def train_on_demonstrations(
     """
     trees: list[Tree] = []
     learned: list[bool] = []
-    for index, d in enumerate(demonstrations):
+    for d in demonstrations:
         rendered = trainee.chat.render(d.prompt.messages, d.answer)
         learn = d.prompt.kind == "harmful"
         answer = rendered.answer if learn else rendered.answer[: settings.retain_tokens]
-        trees.append(Tree(index, rendered.prompt, (answer,)))
+        trees.append(Tree(rendered.prompt, (answer,)))
         learned.append(learn)
     check_window(trees, trainee, [d.prompt.id for d in demonstrations])
     want_last = [not learn for learn in learned]
@@ -133,18 +133,18 @@ def _dials(settings: AlignSettings, epochs: int, learning_rate: float, seed: int
 
 def pair_trees(chat: ChatFormat, comparisons: Sequence[Comparison]) -> list[Tree]:
     """Return each comparison as a tree: its prompt, the chosen and the rejected answer."""
-    return [pair_tree(chat, i, c.messages, c.chosen, c.rejected) for i, c in enumerate(comparisons)]
+    return [pair_tree(chat, c.messages, c.chosen, c.rejected) for c in comparisons]
 
 
 def pair_tree(
-    chat: ChatFormat, index: int, messages: Sequence[Message], chosen: str, rejected: str, rejected_is_cut: bool = False
+    chat: ChatFormat, messages: Sequence[Message], chosen: str, rejected: str, rejected_is_cut: bool = False
 ) -> Tree:
     """Return one pair as a tree. An answer that was cut while sampling carries no end of the turn."""
     first = chat.render(messages, chosen)
     second = chat.render(messages, rejected).answer
     if rejected_is_cut:
         second = second[: -len(chat.answer(""))]
-    return Tree(index, first.prompt, (first.answer, second))
+    return Tree(first.prompt, (first.answer, second))
 
 
 def check_window(trees: Sequence[Tree], trainee: Trainee, ids: Sequence[str]) -> None:
