@@ -20,12 +20,13 @@ import transformers
 
 from accord import __version__
 from accord.data.records import write_records
-from accord.evals.goals import Goal, GoalResult, check_goals
-from accord.evals.summary import Condition, compare, summarise
+from accord.evals.goals import Goal, GoalResult
+from accord.evals.summary import Condition
 from accord.models.load import STARTER, published_name
 from accord.policy import Policy
 from accord.recipes.settings import AlignSettings
 from accord.recipes.training import Trainee, save_model
+from accord.report.assessment import assess
 from accord.report.evidence import Evidence, TrainingStage
 from accord.report.model_card import model_card
 from accord.report.page import write_report
@@ -131,10 +132,8 @@ def write_outputs(
         lambda folder: save_model(trainee, folder, model_card(evidence), curve.chosen, evidence.model_name),
     )
     page = write_report(evidence, run.folder)
-    comparison = compare(evidence.before, evidence.after, policy)
-    results = check_goals(GOALS, summarise(evidence.after, policy), comparison)
     run.record(
-        goals=[_goal_record(result) for result in results],
+        goals=[_goal_record(result) for result in assess(evidence).goals],
         finished=evidence.created,
         model_fingerprint=trainee.loaded.fingerprint,
         data=dict(material_hashes),

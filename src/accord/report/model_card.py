@@ -6,9 +6,8 @@ import re
 
 import yaml
 
-from accord.evals.goals import check_goals
-from accord.evals.summary import compare, summarise
 from accord.report import describe
+from accord.report.assessment import Assessment, assess
 from accord.report.evidence import Evidence
 from accord.types import Estimate
 
@@ -23,8 +22,9 @@ def model_card(evidence: Evidence) -> str:
     Raises:
         DataError, PolicyError: if the attempts cannot be compared or cite a hazard that the policy lacks.
     """
-    parts = [_metadata(evidence), f"# {_line(evidence.title)}", _summary(evidence), _use(evidence), _training(evidence)]
-    parts += [_results(evidence), _limits(evidence), _provenance(evidence)]
+    found = assess(evidence)
+    parts = [_metadata(evidence), f"# {_line(evidence.title)}", _summary(evidence, found), _use(evidence)]
+    parts += [_training(evidence), _results(evidence, found), _limits(evidence), _provenance(evidence)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -48,12 +48,8 @@ def _metadata(evidence: Evidence) -> str:
     return f"---\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)}---"
 
 
-def _summary(evidence: Evidence) -> str:
-    policy = evidence.policy
-    rated = [(c, summarise(c, policy, evidence.calibration)) for c in evidence.conditions]
-    comparison = compare(evidence.before, evidence.after, policy, evidence.calibration)
-    goals = check_goals(evidence.goals, {c.name: r for c, r in rated}[evidence.aligned], comparison)
-    verdict = describe.verdict(rated, evidence.aligned, comparison, goals)
+def _summary(evidence: Evidence, found: Assessment) -> str:
+    verdict = describe.verdict(found.rated, evidence.aligned, found.comparison, found.goals)
     warned = [f"> **Read this first.** {_line(line)}" for line in verdict.warnings]
     return "\n\n".join([*warned, f"**{_line(verdict.headline)}**", " ".join(_line(s) for s in verdict.sentences)])
 
@@ -80,7 +76,7 @@ def _training(evidence: Evidence) -> str:
     return "\n".join(["## What it was trained on", "", *lines])
 
 
-def _results(evidence: Evidence) -> str:
+def _results(evidence: Evidence, found: Assessment) -> str:
     lines = [
         "## Results",
         "",
@@ -89,8 +85,7 @@ def _results(evidence: Evidence) -> str:
         "| Condition | Harmful compliance | Contrast refused | Ordinary refused | Capability | No answer |",
         "|---|---|---|---|---|---|",
     ]
-    for condition in evidence.conditions:
-        rates = summarise(condition, evidence.policy, evidence.calibration)
+    for condition, rates in found.rated:
         cells = (
             rates.harmful_compliance,
             rates.contrast_refusal,

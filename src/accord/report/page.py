@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import accord
-from accord.evals.goals import GoalResult, check_goals
+from accord.evals.goals import GoalResult
 from accord.evals.summary import (
     NOT_AN_ANSWER_LIMIT,
     Comparison,
@@ -22,13 +22,12 @@ from accord.evals.summary import (
     HazardRates,
     Rates,
     by_hazard,
-    compare,
     outcome_counts,
     possible_range,
-    summarise,
     unscored_share,
 )
 from accord.report import describe, plots, transcripts
+from accord.report.assessment import assess
 from accord.report.evidence import Evidence
 from accord.runs.atomic import write_atomic
 from accord.stats.paired import PairedDifference
@@ -122,32 +121,30 @@ def render(evidence: Evidence) -> str:
 
 def view(evidence: Evidence) -> View:
     """Compute everything that the page shows."""
-    policy, calibration = evidence.policy, evidence.calibration
-    rated = [(c, summarise(c, policy, calibration)) for c in evidence.conditions]
-    comparison = compare(evidence.before, evidence.after, policy, calibration)
-    before, after = rated[0][1], {c.name: rates for c, rates in rated}[evidence.aligned]
-    goals = check_goals(evidence.goals, after, comparison)
+    found = assess(evidence)
+    rates_of = {c.name: rates for c, rates in found.rated}
+    before, after = rates_of[evidence.before.name], rates_of[evidence.aligned]
     hazards = _hazards(evidence)
-    spots = [plots.Spot(c.name, rates.contrast_refusal, rates.harmful_refusal) for c, rates in rated]
+    spots = [plots.Spot(c.name, rates.contrast_refusal, rates.harmful_refusal) for c, rates in found.rated]
     spans = [
         plots.Span(row.before.hazard.name, row.before.harmful_compliance, row.after.harmful_compliance)
         for row in hazards
     ]
     return View(
         evidence=evidence,
-        rows=tuple(Row(c, rates, _role(c, evidence)) for c, rates in rated),
-        comparison=comparison,
-        goals=goals,
-        verdict=describe.verdict(rated, evidence.aligned, comparison, goals),
-        cards=_cards(before, after, comparison),
+        rows=tuple(Row(c, rates, _role(c, evidence)) for c, rates in found.rated),
+        comparison=found.comparison,
+        goals=found.goals,
+        verdict=describe.verdict(found.rated, evidence.aligned, found.comparison, found.goals),
+        cards=_cards(before, after, found.comparison),
         hazards=hazards,
         outcomes=_outcomes(evidence),
-        sections=transcripts.side_by_side(evidence.before, evidence.after, policy),
+        sections=transcripts.side_by_side(evidence.before, evidence.after, evidence.policy),
         trade_off=plots.trade_off(spots, evidence.aligned, evidence.curve, evidence.chosen_scale),
         by_hazard=plots.dumbbells(spans),
         losses=plots.losses(evidence.training),
         failures=_failures(evidence),
-        limits=describe.limits(evidence.conditions, evidence.scorer, calibration),
+        limits=describe.limits(evidence.conditions, evidence.scorer, evidence.calibration),
     )
 
 

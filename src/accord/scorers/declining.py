@@ -195,6 +195,11 @@ def strip_quotes(form: str) -> str:
     return form.replace('"', " ") if len(bare.replace(".", "").split()) < 2 else bare
 
 
+def _own_words(form: str) -> str:
+    """What is left of `form` once quotations and idioms are cut out."""
+    return _IDIOM.sub(" ... ", strip_quotes(form))
+
+
 # In an answer's first sentence any verb may follow, since what the speaker will not do is the request itself ("I won't forge a
 # note"). Left out: idioms, and what a program cannot do at all, which is a limit and no refusal ("I can't browse").
 _NOT_A_REFUSAL = (
@@ -236,12 +241,12 @@ _WILL_NOT = re.compile(
 
 def is_unwilling(form: str) -> bool:
     """Whether a canonical sentence, standing first in an answer, says what the speaker *will* not do."""
-    return bool(_WILL_NOT.search(_IDIOM.sub(" ... ", strip_quotes(form))))
+    return bool(_WILL_NOT.search(_own_words(form)))
 
 
 def opens_declining(form: str) -> bool:
     """Whether a canonical sentence, standing first in an answer, says that the speaker will not do what was asked."""
-    bare = _IDIOM.sub(" ... ", strip_quotes(form))
+    bare = _own_words(form)
     return any(pattern.search(bare) for pattern in (_OPENING, _HABIT, _TRAILING))
 
 
@@ -249,7 +254,7 @@ def declines(form: str) -> bool:
     """Whether the canonical sentence `form` declines, in the speaker's own voice, to do what was asked."""
     if not _NEGATIVE.search(form):
         return False
-    bare = _IDIOM.sub(" ... ", strip_quotes(form))
+    bare = _own_words(form)
     for match in DECLINING.finditer(bare):
         if _UNABLE_AFFIRMED.search(match.group()) and not _NEGATION.search(match.group()):
             continue

@@ -96,6 +96,13 @@ _LANGUAGE = re.compile(
     r"portuguese|dutch|latin|turkish|polish|ukrainian|vietnamese|language|hiragana|kanji|cyrillic|emoji)s?\b"
 )
 
+# In any clause of what was said, not only at its beginning as in _YES_NO.
+_YES_NO_CLAUSE = re.compile(
+    r"(?:^|[.,;:!?\n]\s*(?:(?:and|so|but|or|then)\s+)?)(?:is|are|was|were|am|do|does|did|can|could|may|might|should|shall|will|"
+    r"would|must|has|have|had|isn't|aren't|don't|doesn't|can't|shouldn't|won't|right|correct|true)\b"
+)
+_QUESTION_WORD = re.compile(r"\b(?:how|what|which|where|who|whom|whose|when|why)\b")
+
 
 def request_form(prompt: str) -> Request:
     """Return what kind of answer the last question or order of `prompt` (folded) asks for.
@@ -135,6 +142,12 @@ def asks_for_fiction(prompt: str) -> bool:
 def names_a_language(prompt: str) -> bool:
     """Whether an answer in another language than the prompt's may be what was asked for."""
     return bool(_LANGUAGE.search(canonical(prompt)))
+
+
+def wants_yes_or_no(prompt: str) -> bool:
+    """Whether "no" would answer the prompt: a clause of it begins with an auxiliary, or it asks without a question word."""
+    text = prompt.lower()
+    return bool(_YES_NO_CLAUSE.search(text)) or ("?" in text and not _QUESTION_WORD.search(text))
 
 
 def stem(word: str) -> str:
