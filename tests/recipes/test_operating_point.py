@@ -1,8 +1,24 @@
+from collections import Counter
+
 import pytest
 
-from accord.recipes.operating_point import FALLBACK, RULE, choose_scale
+from accord.recipes.operating_point import FALLBACK, N_PROMPTS, RULE, choose_prompts, choose_scale
+from accord.recipes.safety_round import read_material
+from accord.recipes.settings import AlignSettings
 from accord.report.evidence import CurvePoint
 from accord.stats import proportion
+
+
+def test_the_prompts_are_of_every_hazard():
+    """The starter's rows stand by clause: the first 60 harmful ones would be of 9 of the 16 hazards."""
+    material = read_material(AlignSettings())
+    held_out = [d.prompt for d in material.held_out]
+    chosen = choose_prompts(held_out, 0)
+    assert {p.clause for p in chosen if p.kind == "harmful"} == {h.id for h in material.policy.hazards}
+    have = Counter(p.kind for p in held_out)
+    assert Counter(p.kind for p in chosen) == {kind: min(n, have[kind]) for kind, n in N_PROMPTS.items()}
+    assert choose_prompts(held_out, 0) == chosen
+    assert choose_prompts(held_out, 1) != chosen
 
 
 def point(scale, harmful, contrast, ordinary, n=100):

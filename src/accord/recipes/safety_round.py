@@ -25,7 +25,7 @@ from accord.models.adapters import scaled
 from accord.models.load import LoadedModel
 from accord.models.rollout import Sampling
 from accord.policy import Policy, load_policy, system_prompt
-from accord.recipes.operating_point import Curve, choose_scale, measure_curve
+from accord.recipes.operating_point import Curve, choose_prompts, choose_scale, measure_curve
 from accord.recipes.reporting import StageRecord, write_outputs
 from accord.recipes.settings import AlignSettings
 from accord.recipes.training import (
@@ -52,8 +52,6 @@ HOSTILE_SYSTEM = (
 N_SAMPLED = 320
 N_SHOTS = 6
 HELD_OUT_EVERY = 10
-# How many held-out rows of a kind the operating point is measured on: what decides it is the benign prompts.
-N_HELD_OUT = {"harmful": 60, "contrast": 110, "ordinary": 50}
 
 
 @dataclass(frozen=True)
@@ -262,9 +260,8 @@ class _Round:
         if self.settings.method == "full":
             return Curve((), 1.0, "full fine-tuning has no adapter to scale; the trained weights are used as they are")
         stage = self._stage("operating-point", {})
-        prompts = [d.prompt for d in self.material.held_out]
-        some = [p for kind, n in N_HELD_OUT.items() for p in [p for p in prompts if p.kind == kind][:n]]
-        points = measure_curve(self.trainee, some, self.scorer, stage.folder, self.progress)
+        prompts = choose_prompts([d.prompt for d in self.material.held_out], self.settings.seed)
+        points = measure_curve(self.trainee, prompts, self.scorer, stage.folder, self.progress)
         curve = choose_scale(points)
         stage.finish({"chosen": curve.chosen})
         return curve
