@@ -11,12 +11,13 @@ import training_demo as demo
 from torch import nn
 
 from accord.errors import AccordError
-from accord.models.tree import Tree, collate
+from accord.models.tree import Tree, collate, head_weight
 from accord.objectives.reduction import Totals
 from accord.objectives.sft import sft
 from accord.train import offline
 from accord.train.offline import Term, TrainSettings, fit, per_answer
-from accord.train.tasks import common_onsets
+from accord.train.states import freeze_states
+from accord.train.tasks import DPOTask, all_pair_logps, common_onsets
 from accord.types import Silent
 
 LN2 = math.log(2)
@@ -135,6 +136,24 @@ def test_one_steps_gradient_and_weights_do_not_depend_on_the_token_budget(tmp_pa
         assert other_loss == pytest.approx(loss, abs=1e-6)
         for a, b in zip([*grads, *weights], [*other_grads, *other_weights], strict=True):
             torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("token_budget", [1, 1000])
+def test_train_03_dpo_keep_end_all_pad(tmp_path, token_budget):
+    """train-03-dpo-keep-end-all-pad. No answer is ever cut or padded away: 1 and 9 supervised tokens, all metrics finite."""
+    model = demo.lora(std=0.1)
+    rows = [Tree((11, 12, 13), ((21,), tuple(range(31, 40))))]
+    batch = collate(rows)
+    assert torch.bincount(batch.answer_N).tolist() == [1, 9]
+    assert batch.targets_N.tolist() == [21, *range(31, 40)]
+    states = freeze_states(model, rows, 2, [False], tmp_path, Silent())
+    reference = all_pair_logps(model, rows, states, head_weight(model), Silent(), "reference")
+    task = DPOTask(rows, reference, states, head_weight(model))
+    result = run(model, task, tmp_path, token_budget=token_budget, learning_rate=1e-2, epochs=3)
+    assert result.skipped == 0
+    assert all(math.isfinite(value) for step in result.steps for value in (step.loss, *step.metrics.values()))
+    assert result.steps[0].loss == pytest.approx(LN2, abs=1e-6)
+    assert result.steps[-1].loss < LN2
 
 
 def test_train_05_dpo_ref_must_be_sft_adapter(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,20 +73,15 @@ def train_on_demonstrations(
 ) -> TrainResult:
     """Learn the answers to harmful prompts whole; on all other prompts stay with the base model.
 
-    The demonstrated answer to a benign prompt is not imitated but is the path along which the base model's distribution is
-    kept, over its first `retain_tokens` tokens, where a refusal would begin (docs/log.md says what was tried).
+    Nothing said to a benign prompt is imitated. The base model's distribution is kept along two paths of `retain_tokens` tokens:
+    the demonstrated answer, and the beginning of some refusal. A base model that likes to begin "I'm glad to" and has met "I'm"
+    in refusals only would go on refusing, whatever it was asked (docs/log.md says what was measured).
 
     Raises:
         DataError: prompts that do not fit the model's window, each named.
     """
-    trees: list[Tree] = []
-    learned: list[bool] = []
-    for d in demonstrations:
-        rendered = trainee.chat.render(d.prompt.messages, d.answer)
-        learn = d.prompt.kind == "harmful"
-        answer = rendered.answer if learn else rendered.answer[: settings.retain_tokens]
-        trees.append(Tree(rendered.prompt, (answer,)))
-        learned.append(learn)
+    learned = [d.prompt.kind == "harmful" for d in demonstrations]
+    trees = _sft_trees(trainee.chat, demonstrations, learned, settings)
     check_window(trees, trainee, [d.prompt.id for d in demonstrations])
     want_last = [not learn for learn in learned]
     head = trainee.head
@@ -97,6 +93,20 @@ def train_on_demonstrations(
     task = SFTTask(trees, learned, states, head, reference_head, onsets, settings.retain)
     dials = _dials(settings, settings.sft_epochs, settings.sft_learning_rate, settings.seed)
     return fit(trainee.model, task, dials, folder, progress, "SFT")
+
+
+def _sft_trees(
+    chat: ChatFormat, demonstrations: Sequence[Demonstration], learned: Sequence[bool], settings: AlignSettings
+) -> list[Tree]:
+    rendered = [chat.render(d.prompt.messages, d.answer) for d in demonstrations]
+    n = settings.retain_tokens
+    beginnings = [r.answer[:n] for r, learn in zip(rendered, learned, strict=True) if learn]
+    rng = random.Random(f"{settings.seed}:beginnings")
+    trees: list[Tree] = []
+    for r, learn in zip(rendered, learned, strict=True):
+        paths = (r.answer[:n], *([rng.choice(beginnings)] if beginnings else []))
+        trees.append(Tree(r.prompt, (r.answer,) if learn else paths))
+    return trees
 
 
 def train_on_pairs(

@@ -29,7 +29,8 @@ MIN_ONSET_SHARE = 0.04
 class SFTTask:
     """Learn the answers of some rows; on the others stay with the base model (`learned[i]` says which).
 
-    The two kinds are divided by their own totals, so that neither outweighs the other by having more or longer rows. `onsets`
+    The two kinds are divided by their own totals, so that neither outweighs the other by having more or longer rows. A retained
+    row may hold several answers: each is a path along which the base model's distribution is kept. `onsets`
     are the tokens with which learned answers begin: that one of them comes first is a loss of its own beside the likelihood of
     the written answer, whose first token belongs to the set in any case.
     """
@@ -43,7 +44,7 @@ class SFTTask:
     retain_coefficient: float = 1.0
 
     def totals(self, rows: Sequence[int]) -> Mapping[str, Totals]:
-        """Count supervised tokens and examples of the two groups."""
+        """Count supervised tokens and answers of the two groups."""
         return {
             "sft": _totals(self.trees, [i for i in rows if self.learned[i]]),
             "retain": _totals(self.trees, [i for i in rows if not self.learned[i]]),
@@ -52,8 +53,8 @@ class SFTTask:
     def terms(self, model: nn.Module, rows: Sequence[int]) -> list[Term]:
         """Return the negative log-likelihood of learned rows and the divergence on retained ones."""
         batch, hidden_ND = self.states.answer_states(model, self.trees, rows)
-        learned_B = torch.tensor([self.learned[i] for i in rows], device=hidden_ND.device)
-        learned_N = learned_B[batch.answer_N]
+        learned_N = torch.tensor([self.learned[i] for i in rows], device=hidden_ND.device)[batch.tree_N]
+        learned_B = learned_N[batch.is_first()]
         terms: list[Term] = []
         if bool(learned_B.any()):
             logps_N = hidden_ND.new_zeros(len(learned_N), dtype=torch.float32)
@@ -86,7 +87,7 @@ class DPOTask:
 
     def totals(self, rows: Sequence[int]) -> Mapping[str, Totals]:
         """Count pairs."""
-        return {"dpo": _totals(self.trees, rows)}
+        return {"dpo": Totals(tokens=0, examples=len(rows))}
 
     def terms(self, model: nn.Module, rows: Sequence[int]) -> list[Term]:
         """Return the pairs' losses."""
@@ -131,4 +132,5 @@ def all_pair_logps(
 
 
 def _totals(trees: Sequence[Tree], rows: Sequence[int]) -> Totals:
-    return Totals(tokens=sum(len(a) for i in rows for a in trees[i].answers), examples=len(rows))
+    answers = [answer for i in rows for answer in trees[i].answers]
+    return Totals(tokens=sum(map(len, answers)), examples=len(answers))
