@@ -71,9 +71,7 @@ def test_train_09_merge_tied_embeddings(tied_folder, tmp_path, method):
 
 
 def test_the_chosen_strength_is_in_the_saved_adapter(tied_folder, tmp_path):
-    settings = AlignSettings(
-        model=str(tied_folder), first_layer=1, rank=2, rows_per_step=1, sft_learning_rate=1e-2
-    )
+    settings = AlignSettings(model=str(tied_folder), first_layer=1, rank=2, rows_per_step=1, sft_learning_rate=1e-2)
     trainee = make_trainee(load_model(settings.model), settings)
     train_on_demonstrations(trainee, rows(), settings, tmp_path, Silent())
     for scale in (1.0, 0.5):

@@ -11,13 +11,14 @@ import training_demo as demo
 from torch import nn
 
 from accord.errors import AccordError
+from accord.models.adapters import scaled
 from accord.models.tree import Tree, collate, head_weight
-from accord.objectives.reduction import Totals
+from accord.objectives.reduction import Totals, reduce
 from accord.objectives.sft import sft
 from accord.train import offline
 from accord.train.offline import Term, TrainSettings, fit, per_answer
 from accord.train.states import freeze_states
-from accord.train.tasks import DPOTask, all_pair_logps, common_onsets
+from accord.train.tasks import DPOTask, SFTTask, all_pair_logps, common_onsets
 from accord.types import Silent
 
 LN2 = math.log(2)
@@ -367,6 +368,31 @@ def test_per_answer_by_hand():
     values_BT, mask_BT = per_answer(torch.arange(1.0, 7.0), batch)
     assert values_BT.tolist() == [[1, 2, 0], [3, 0, 0], [4, 5, 6]]
     assert mask_BT.int().tolist() == [[1, 1, 0], [1, 0, 0], [1, 1, 1]]
+
+
+def test_paths_of_one_retained_row_count_as_rows_of_one_path(tmp_path):
+    """A retained row with two paths has the loss of two rows with one each: the mean over paths, beside a learned row."""
+    model = demo.lora(std=0.3)
+    prompt, first, second = (0, 9, 8, 7), (5, 6, 4), (3, 2)
+    learned = Tree((0, 9, 8), ((7, 6, 5, 1),))
+    found = []
+    for name, kept in (
+        ("tree", [Tree(prompt, (first, second))]),
+        ("rows", [Tree(prompt, (first,)), Tree(prompt, (second,))]),
+    ):
+        rows = [learned, *kept]
+        (tmp_path / name).mkdir()
+        with scaled(model, 0.0):
+            states = freeze_states(model, rows, 2, [False] + [True] * len(kept), tmp_path / name, Silent())
+        head = head_weight(model)
+        task = SFTTask(rows, [True] + [False] * len(kept), states, head, head, onsets=(3, 7), retain_coefficient=4.0)
+        totals = task.totals(range(len(rows)))
+        assert totals == {"sft": Totals(4, 1), "retain": Totals(5, 2)}
+        terms = task.terms(model, range(len(rows)))
+        assert [t.group for t in terms] == ["sft", "sft", "retain"]
+        found.append([t.coefficient * reduce(t.losses, totals[t.group]).item() for t in terms])
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert found[0][2] > 0.01
 
 
 def test_common_onsets_by_hand():

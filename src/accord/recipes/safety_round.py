@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,13 @@ from accord.recipes.training import (
     pair_trees,
     train_on_demonstrations,
     train_on_pairs,
+    train_stage,
 )
 from accord.runs.atomic import file_digest
 from accord.runs.folder import Run, Stage
 from accord.scorers.refusal import RefusalScorer
 from accord.starter import capability_path, demonstrations_path, policy_path, verify_path
-from accord.train.offline import TrainResult, read_result
+from accord.train.offline import TrainResult
 from accord.types import Attempt, Choice, Demonstration, Finding, Message, Progress, Prompt, acceptable
 
 BASE, ALIGNED = "base", "aligned"
@@ -228,7 +229,8 @@ class _Round:
 
     def learn_sft(self) -> TrainResult:
         """Demonstrations."""
-        return self._train(
+        return train_stage(
+            self.trainee,
             self._stage("sft", {}),
             lambda folder: train_on_demonstrations(
                 self.trainee, self.material.demonstrations, self.settings, folder, self.progress
@@ -249,7 +251,8 @@ class _Round:
             ids += [c.id for c in given]
         if not trees or not self.settings.dpo_epochs:
             return None, 0
-        result = self._train(
+        result = train_stage(
+            self.trainee,
             self._stage("dpo", {}),
             lambda folder: train_on_pairs(self.trainee, trees, ids, self.settings, folder, self.progress),
         )
@@ -325,19 +328,6 @@ class _Round:
         if not stage.done:
             stage.finish({"n": len(attempts)})
         return list(attempts)
-
-    def _train(self, stage: Stage, train: Callable[[Path], TrainResult]) -> TrainResult:
-        """Train and keep the weights; where the stage is finished, read both back."""
-        weights = stage.folder / "weights.pt"
-        if stage.done:
-            self.trainee.restore(weights)
-            return read_result(stage.folder)
-        result = train(stage.folder)
-        self.trainee.save(weights)
-        for states in stage.folder.glob("states-*.pt"):
-            states.unlink()
-        stage.finish({"seconds": result.seconds, "skipped": result.skipped})
-        return result
 
     def _shots(self) -> tuple[Message, ...]:
         short = [d for d in self.material.demonstrations if len(d.prompt.messages) == 1 and len(d.answer) < 260]

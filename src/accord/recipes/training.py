@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from accord.models.packed import Projection, packed
 from accord.models.tree import Tree, head_weight
 from accord.recipes.settings import AlignSettings
 from accord.runs.atomic import load_tensors, save_tensors
-from accord.train.offline import TrainResult, TrainSettings, fit
+from accord.runs.folder import Stage
+from accord.train.offline import TrainResult, TrainSettings, fit, read_result, restore_weights
 from accord.train.states import freeze_states
 from accord.train.tasks import DPOTask, SFTTask, all_pair_logps, common_onsets
 from accord.types import Comparison, Demonstration, Message, Progress
@@ -40,16 +41,17 @@ class Trainee:
         weight = head_weight(self.model)
         return weight if weight.requires_grad else Projection(weight)
 
-    def save(self, path: Path) -> None:
-        """Write the trainable weights."""
-        save_tensors(path, [p.detach().cpu() for p in self.model.parameters() if p.requires_grad])
 
-    def restore(self, path: Path) -> None:
-        """Read back what `save` wrote."""
-        with torch.no_grad():
-            trained = [p for p in self.model.parameters() if p.requires_grad]
-            for parameter, weight in zip(trained, load_tensors(path), strict=True):
-                parameter.copy_(weight)
+def train_stage(trainee: Trainee, stage: Stage, train: Callable[[Path], TrainResult]) -> TrainResult:
+    """Train in a stage's folder; where the stage is finished, read weights and log back from its last checkpoint."""
+    if stage.done:
+        restore_weights(trainee.model, stage.folder)
+        return read_result(stage.folder)
+    result = train(stage.folder)
+    for states in stage.folder.glob("states-*.pt"):
+        states.unlink()
+    stage.finish({"seconds": result.seconds, "skipped": result.skipped})
+    return result
 
 
 def make_trainee(loaded: LoadedModel, settings: AlignSettings) -> Trainee:

@@ -26,6 +26,7 @@ from accord.recipes.training import (
     save_model,
     train_on_demonstrations,
     train_on_pairs,
+    train_stage,
 )
 from accord.runs.atomic import file_digest
 from accord.runs.folder import open_run
@@ -51,7 +52,11 @@ def run_sft(data: Path, out: Path, settings: AlignSettings, progress: Progress) 
     asked = {**settings.asked(), "verb": "train sft", "data": file_digest(data)}
     run = open_run(out, asked, machine_facts(trainee))
     stage = run.stage("sft", {"model": loaded.fingerprint})
-    result = train_on_demonstrations(trainee, demonstrations, settings, stage.folder, progress)
+    result = train_stage(
+        trainee,
+        stage,
+        lambda folder: train_on_demonstrations(trainee, demonstrations, settings, folder, progress),
+    )
     save_model(
         trainee,
         out / "model",
@@ -59,7 +64,6 @@ def run_sft(data: Path, out: Path, settings: AlignSettings, progress: Progress) 
         1.0,
         published_name(settings.model, loaded),
     )
-    stage.finish({"seconds": result.seconds})
     return {
         "rows": len(demonstrations),
         "steps": len(result.steps),
@@ -86,7 +90,8 @@ def run_dpo(
     loaded = load_model(settings.model, settings.precision)
     trainee = make_trainee(loaded, settings)
     trees = pair_trees(trainee.chat, given.comparisons)
-    check_window(trees, trainee, [c.id for c in given.comparisons])
+    ids = [c.id for c in given.comparisons]
+    check_window(trees, trainee, ids)
     asked = {**settings.asked(), "verb": "train dpo", "data": file_digest(data), "dev": file_digest(dev) if dev else ""}
     run = open_run(out, asked, {**machine_facts(trainee), "reference": f"the starting model, {settings.model}"})
     stage = run.stage("dpo", {"model": loaded.fingerprint})
@@ -100,7 +105,7 @@ def run_dpo(
         )
         with scaled(trainee.model, 0.0):
             before = _logps(trainee, kept, progress, "held-out pairs, base model")
-    result = train_on_pairs(trainee, trees, [c.id for c in given.comparisons], settings, stage.folder, progress)
+    result = train_stage(trainee, stage, lambda folder: train_on_pairs(trainee, trees, ids, settings, folder, progress))
     facts |= {"steps": len(result.steps), "skipped steps": result.skipped, "seconds": round(result.seconds, 1),
               "pairs/s": round(len(trees) * settings.dpo_epochs / result.seconds, 2)}  # fmt: skip
     if held_out:
@@ -112,7 +117,6 @@ def run_dpo(
         1.0,
         published_name(settings.model, loaded),
     )
-    stage.finish({"seconds": result.seconds})
     facts["model"] = str(out / "model")
     accuracy: dict[str, Estimate] = {}
     if before is not None and after is not None:

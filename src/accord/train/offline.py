@@ -192,6 +192,17 @@ def read_result(folder: Path) -> TrainResult:
     return TrainResult(tuple(StepLog(*log) for log in kept["logs"]), int(kept["skipped"]), float(kept["seconds"]))
 
 
+def restore_weights(model: nn.Module, folder: Path) -> None:
+    """Give the model's trainable weights the values that a finished `fit` in `folder` left."""
+    _copy_weights([p for p in model.parameters() if p.requires_grad], load_tensors(folder / "checkpoint.pt")["weights"])
+
+
+def _copy_weights(parameters: Sequence[nn.Parameter], weights: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, weight in zip(parameters, weights, strict=True):
+            parameter.copy_(weight)
+
+
 class _State:
     """The checkpoint of a stage: trainable weights, optimiser, position, logs. One file, written whole or not at all."""
 
@@ -216,9 +227,7 @@ class _State:
         if not self.path.exists():
             return 0, [], 0, 0.0
         kept = load_tensors(self.path)
-        with torch.no_grad():
-            for parameter, weight in zip(self.parameters, kept["weights"], strict=True):
-                parameter.copy_(weight)
+        _copy_weights(self.parameters, kept["weights"])
         self.optimizer.load_state_dict(kept["optimizer"])
         torch.set_rng_state(kept["rng"])
         logs = [StepLog(step, loss, metrics) for step, loss, metrics in kept["logs"]]

@@ -90,17 +90,19 @@ def _shard(
     device = next(model.parameters()).device
     entering: dict[int, Tensor] = {}
     last: dict[int, Tensor] = {}
-    for rows in micro_batches(trees, shard, FORWARD_TOKENS):
+    # Rows that need no last states are batched apart: they are spared the upper layers.
+    kinds = ([i for i in shard if want_last[i] == wanted] for wanted in (True, False))
+    for rows in (b for kind in kinds for b in micro_batches(trees, kind, FORWARD_TOKENS)):
         batch = collate([trees[i] for i in rows]).to(device)
         states_BLD = lower_states(model, batch, first_layer) if first_layer else None
         if states_BLD is not None:
             entering.update(
                 {i: states_BLD[b, columns].cpu() for i, (b, columns) in zip(rows, batch.places, strict=True)}
             )
-        if any(want_last[i] for i in rows):
+        if want_last[rows[0]]:
             if states_BLD is None:
                 last_ND = answer_states(model, batch)
             else:
                 last_ND = upper_answer_states(model, batch, states_BLD, first_layer)
-            last.update({i: last_ND[batch.tree_N == n] for n, i in enumerate(rows) if want_last[i]})
+            last.update({i: last_ND[batch.tree_N == n] for n, i in enumerate(rows)})
     return {"entering": entering, "last": last}
