@@ -34,11 +34,21 @@ def test_sft_by_hand():
 
 
 def test_onset_by_hand():
-    """The set has 1/2 and 1/8 of the first token's probability: ln 2 and 3 ln 2, 2 ln 2 on average."""
-    losses = onset(torch.tensor([-LN2, -3 * LN2]))
-    assert losses.loss_B.tolist() == pytest.approx([LN2, 3 * LN2])
-    assert reduce(losses, Totals(tokens=9, examples=2)).item() == pytest.approx(2 * LN2)
+    """First token: the set has 1/2 and 1/8 of its probability, ln 2 and 3 ln 2. After it: (ln 2 + 3 ln 2) / 2 and ln 2.
+
+    3 ln 2 and 4 ln 2 in all, 3.5 ln 2 on average. The written first token (-9) does not count: the set stands for it.
+    """
+    logps = torch.tensor([[-9.0, -LN2, -3 * LN2], [-9.0, -LN2, math.nan]])
+    exists = torch.tensor([[True, True, True], [True, True, False]])
+    losses = onset(torch.tensor([-LN2, -3 * LN2]), logps, exists)
+    assert losses.loss_B.tolist() == pytest.approx([3 * LN2, 4 * LN2])
+    assert reduce(losses, Totals(tokens=9, examples=2)).item() == pytest.approx(3.5 * LN2)
     assert losses.metrics["onset_nll"].tolist() == pytest.approx([LN2, 3 * LN2])
+
+
+def test_onset_of_an_answer_of_one_token_is_its_set_alone():
+    logps = torch.tensor([[-1.0]])
+    assert onset(torch.tensor([-LN2]), logps, torch.tensor([[True]])).loss_B.tolist() == pytest.approx([LN2])
 
 
 def test_dpo_by_hand():
@@ -228,7 +238,7 @@ def test_metrics_carry_no_gradient():
     logps = tensor([-1.0, -2.0], grad=True)
     every = [
         *sft(logps, mask([1, 1])).metrics.values(),
-        *onset(logps[0]).metrics.values(),
+        *onset(logps[:, 0], logps, mask([1, 1])).metrics.values(),
         *retain(logps, mask([1, 1])).metrics.values(),
         *dpo(logps[:, 0], logps[:, 1], logps[:, 0], logps[:, 1]).metrics.values(),
     ]

@@ -14,9 +14,10 @@ from accord.models.precision import Precision
 class AlignSettings:
     """The dials of `accord align`.
 
-    `first_layer` -1 puts adapters on the upper twelve thirtieths of the layers. `limit` keeps the first so many rows of each
-    kind, for a smoke run; the report says so. `baseline_share` is the part of the `verify` prompts that the baselines and the
-    changed system prompts are measured on.
+    `first_layer` -1 puts adapters on the upper twelve thirtieths of the layers. `retain_tokens` are the tokens of an answer's
+    beginning, where it is decided; `whole_share` is the part of the learned answers that is learned to the end. `limit` keeps the
+    first so many rows of each kind, for a smoke run; the report says so. `baseline_share` is the part of the `verify` prompts
+    that the baselines and the changed system prompts are measured on.
     """
 
     model: str = "starter"
@@ -31,7 +32,8 @@ class AlignSettings:
     sft_learning_rate: float = 1e-3
     rows_per_step: int = 8
     retain: float = 2.0
-    retain_tokens: int = 4
+    retain_tokens: int = 3
+    whole_share: float = 0.5
     weight_decay: float = 0.05
     dpo_epochs: int = 1
     dpo_learning_rate: float = 1e-4
@@ -52,6 +54,7 @@ class AlignSettings:
                 ("dpo_learning_rate", "above 0", self.dpo_learning_rate > 0),
                 ("rows_per_step", "at least 1", self.rows_per_step >= 1),
                 ("retain_tokens", "at least 1", self.retain_tokens >= 1),
+                ("whole_share", "0 to 1", 0 <= self.whole_share <= 1),
                 ("max_new_tokens", "at least 1", self.max_new_tokens >= 1),
                 ("baseline_share", "above 0 and at most 1", 0 < self.baseline_share <= 1),
                 ("limit", "at least 0", self.limit >= 0),

@@ -73,7 +73,9 @@ def train_on_demonstrations(
     folder: Path,
     progress: Progress,
 ) -> TrainResult:
-    """Learn the answers to harmful prompts whole; on all other prompts stay with the base model.
+    """Learn the answers to harmful prompts; on all other prompts stay with the base model.
+
+    Every answer is learned in its beginning, where it is decided, and a `whole_share` of them to the end of the turn.
 
     Nothing said to a benign prompt is imitated. The base model's distribution is kept along two paths of `retain_tokens` tokens:
     the demonstrated answer, and the beginning of some refusal. A base model that likes to begin "I'm glad to" and has met "I'm"
@@ -92,7 +94,7 @@ def train_on_demonstrations(
     # The base model's head: the weight itself where it is frozen, a copy of it where it will be trained.
     reference_head = head if isinstance(head, Projection) else head.detach().clone()
     onsets = common_onsets(trees, learned)
-    task = SFTTask(trees, learned, states, head, reference_head, onsets, settings.retain)
+    task = SFTTask(trees, learned, states, head, reference_head, onsets, settings.retain_tokens, settings.retain)
     dials = _dials(settings, settings.sft_epochs, settings.sft_learning_rate, settings.seed)
     return fit(trainee.model, task, dials, folder, progress, "SFT")
 
@@ -103,11 +105,14 @@ def _sft_trees(
     rendered = [chat.render(d.prompt.messages, d.answer) for d in demonstrations]
     n = settings.retain_tokens
     beginnings = [r.answer[:n] for r, learn in zip(rendered, learned, strict=True) if learn]
-    rng = random.Random(f"{settings.seed}:beginnings")
+    rng = random.Random(f"{settings.seed}:paths")
     trees: list[Tree] = []
     for r, learn in zip(rendered, learned, strict=True):
-        paths = (r.answer[:n], *([rng.choice(beginnings)] if beginnings else []))
-        trees.append(Tree(r.prompt, (r.answer,) if learn else paths))
+        if learn:
+            answers = (r.answer if rng.random() < settings.whole_share else r.answer[:n],)
+        else:
+            answers = (r.answer[:n], *([rng.choice(beginnings)] if beginnings else []))
+        trees.append(Tree(r.prompt, answers))
     return trees
 
 

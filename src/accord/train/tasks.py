@@ -31,8 +31,9 @@ class SFTTask:
 
     The two kinds are divided by their own totals, so that neither outweighs the other by having more or longer rows. A retained
     row may hold several answers: each is a path along which the base model's distribution is kept. `onsets`
-    are the tokens with which learned answers begin: that one of them comes first is a loss of its own beside the likelihood of
-    the written answer, whose first token belongs to the set in any case.
+    are the tokens with which learned answers begin: that one of them comes first, and the written one's next ones up to
+    `onset_tokens`, is a loss of its own beside the likelihood of the whole answer, whose first token belongs to the set in any
+    case.
     """
 
     trees: Sequence[Tree]
@@ -41,6 +42,7 @@ class SFTTask:
     head: Projection | Tensor
     reference_head: Projection | Tensor
     onsets: tuple[int, ...]
+    onset_tokens: int = 3
     retain_coefficient: float = 1.0
 
     def totals(self, rows: Sequence[int]) -> Mapping[str, Totals]:
@@ -64,7 +66,9 @@ class SFTTask:
             first_N = batch.is_first() & learned_N
             targets_B = batch.targets_N[first_N]
             sets_BS = torch.cat([targets_B.new_tensor(self.onsets).expand(len(targets_B), -1), targets_B[:, None]], 1)
-            terms.append(Term("sft", onset(any_of_logps(hidden_ND[first_N], self.head, sets_BS))))
+            set_logps_B = any_of_logps(hidden_ND[first_N], self.head, sets_BS)
+            n = self.onset_tokens
+            terms.append(Term("sft", onset(set_logps_B, logps_BT[learned_B, :n], mask_BT[learned_B, :n])))
         if not bool(learned_B.all()):
             reference_ND = self.states.reference([i for i in rows if not self.learned[i]]).to(hidden_ND.device)
             kl_N = hidden_ND.new_zeros(len(learned_N), dtype=torch.float32)
