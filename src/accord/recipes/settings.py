@@ -29,17 +29,17 @@ class AlignSettings:
     first_layer: int = -1
     rank: int = 8
     sft_epochs: int = 1
-    sft_learning_rate: float = 1e-3
+    sft_learning_rate: float = 2e-3
     rows_per_step: int = 8
-    retain: float = 2.0
+    retain: float = 4.0
     retain_tokens: int = 3
-    whole_share: float = 0.5
+    whole_share: float = 0.4
     weight_decay: float = 0.05
     dpo_epochs: int = 1
     dpo_learning_rate: float = 1e-4
     dpo_beta: float = 0.1
-    max_new_tokens: int = 48
-    baseline_share: float = 0.3
+    max_new_tokens: int = 40
+    baseline_share: float = 0.2
     limit: int = 0
     seed: int = 0
 
