@@ -24,6 +24,7 @@ def align(
     first_layer: int = typer.Option(-1, help="First layer with adapters; -1: the upper twelve of thirty."),
     rank: int = typer.Option(8, help="The adapters' rank."),
     sft_epochs: int = typer.Option(None, help="Passes over the demonstrations."),
+    retain: float = typer.Option(None, help="Weight of staying with the base model on benign prompts."),
     dpo_epochs: int = typer.Option(None, help="Passes over the pairs; 0 leaves DPO out."),
     baseline_share: float = typer.Option(
         None, help="Part of the verify prompts for baselines and changed system prompts."
@@ -37,7 +38,12 @@ def align(
     """Take a model through one complete round: probe, learn from demonstrations and own failures, verify, report."""
     from accord.recipes.settings import AlignSettings
 
-    given: dict[str, Any] = {"sft_epochs": sft_epochs, "dpo_epochs": dpo_epochs, "baseline_share": baseline_share}
+    given: dict[str, Any] = {
+        "sft_epochs": sft_epochs,
+        "retain": retain,
+        "dpo_epochs": dpo_epochs,
+        "baseline_share": baseline_share,
+    }
     settings = AlignSettings(
         model=model,
         policy=policy,

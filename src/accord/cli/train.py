@@ -14,8 +14,9 @@ def train_sft(
     out: Path = typer.Option(..., help="The run's folder."),
     model: str = typer.Option("starter", help="A hub id, a local folder, a run, or 'starter'."),
     method: str = typer.Option("lora", help="lora, or full for all weights."),
-    epochs: int = typer.Option(4, min=1, help="Passes over the rows."),
-    learning_rate: float = typer.Option(1e-3, min=1e-12, help="The highest step size."),
+    epochs: int = typer.Option(None, min=1, help="Passes over the rows."),
+    learning_rate: float = typer.Option(None, min=1e-12, help="The highest step size."),
+    retain: float = typer.Option(None, help="Weight of staying with the base model on prompts that are not harmful."),
     rank: int = typer.Option(8, min=1, help="The adapters' rank."),
     first_layer: int = typer.Option(-1, help="First layer with adapters; -1: the upper twelve of thirty."),
     precision: str = typer.Option("auto", help="auto, fp32 or bf16."),
@@ -27,9 +28,10 @@ def train_sft(
     from accord.recipes.settings import AlignSettings
     from accord.recipes.training_runs import run_sft
 
+    given = {"sft_epochs": epochs, "sft_learning_rate": learning_rate, "retain": retain}
     settings = AlignSettings(
         model=model, method=method, precision=precision, first_layer=first_layer, rank=rank, seed=seed,  # type: ignore[arg-type]
-        sft_epochs=epochs, sft_learning_rate=learning_rate,
+        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )  # fmt: skip
     result = run_sft(data, out, settings, make_progress())
     print(json.dumps(result) if json_ else "\n".join(f"{k}: {v}" for k, v in result.items()))

@@ -15,7 +15,7 @@ from accord.report.evidence import CurvePoint
 from accord.stats import clustered_proportion
 from accord.types import Attempt, Estimate, Outcome, Progress, Prompt
 
-SCALES = (0.7, 0.8, 0.9, 1.0)
+SCALES = (0.85, 1.0, 1.15, 1.3)
 N_TOKENS = 14
 # What decides the strength is the benign prompts.
 N_PROMPTS = {"harmful": 50, "contrast": 100, "ordinary": 40}

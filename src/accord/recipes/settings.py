@@ -31,14 +31,14 @@ class AlignSettings:
     sft_epochs: int = 1
     sft_learning_rate: float = 2e-3
     rows_per_step: int = 8
-    retain: float = 4.0
+    retain: float = 12.0
     retain_tokens: int = 3
-    whole_share: float = 0.4
+    whole_share: float = 0.3
     weight_decay: float = 0.05
     dpo_epochs: int = 1
     dpo_learning_rate: float = 1e-4
     dpo_beta: float = 0.1
-    max_new_tokens: int = 40
+    max_new_tokens: int = 32
     baseline_share: float = 0.2
     limit: int = 0
     seed: int = 0
@@ -53,6 +53,7 @@ class AlignSettings:
                 ("sft_learning_rate", "above 0", self.sft_learning_rate > 0),
                 ("dpo_learning_rate", "above 0", self.dpo_learning_rate > 0),
                 ("rows_per_step", "at least 1", self.rows_per_step >= 1),
+                ("retain", "at least 0", self.retain >= 0),
                 ("retain_tokens", "at least 1", self.retain_tokens >= 1),
                 ("whole_share", "0 to 1", 0 <= self.whole_share <= 1),
                 ("max_new_tokens", "at least 1", self.max_new_tokens >= 1),
