@@ -106,6 +106,7 @@ def _sft_trees(
     n = settings.retain_tokens
     beginnings = [r.answer[:n] for r, learn in zip(rendered, learned, strict=True) if learn]
     rng = random.Random(f"{settings.seed}:paths")
+    answers: tuple[tuple[int, ...], ...]
     trees: list[Tree] = []
     for r, learn in zip(rendered, learned, strict=True):
         if learn:
