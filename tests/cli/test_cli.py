@@ -103,6 +103,33 @@ def test_a_model_without_chat_template_is_refused(tmp_path, tiny_folder_without_
     )
 
 
+@pytest.mark.parametrize("verb", [("train", "sft"), ("train", "dpo"), ("align", "--demonstrations")], ids=" ".join)
+def test_rows_beyond_the_window_are_counted_and_named_and_nothing_is_written(tmp_path, tiny_folder, verb):
+    """None is cut in silence, and none is found out after an hour of work."""
+    file, out = tmp_path / "rows.jsonl", tmp_path / "run"
+    if verb[1] == "dpo":
+        rows = [{"prompt": "zq " * n, "chosen": "a", "rejected": "b"} for n in (1, 400, 1)]
+    else:
+        about = {"kind": "ordinary", "clause": "", "form": "direct", "split": "train", "source": "test"}
+        rows = [
+            {
+                **about,
+                "id": f"row-{n}",
+                "family": f"family-{n}",
+                "messages": [
+                    {"role": "user", "content": f"{n} " + "zq " * n},
+                    {"role": "assistant", "content": "It is."},
+                ],
+            }
+            for n in (1, 400, 2)
+        ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    message = one_line_error(accord(*verb, file, "--model", tiny_folder, "--out", out, "--precision", "fp32"))
+    assert "1 of 3 rows are longer than the model's window of 512 tokens" in message
+    assert ("row-400" if verb[1] != "dpo" else "rows.jsonl:2") in message
+    assert not out.exists()
+
+
 def test_data_check_counts_by_kind_of_fault(tmp_path):
     """data-01-implicit-prompt-prefix: rows=4, usable=1, identical=1, empty_completion=2."""
     conversation = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]

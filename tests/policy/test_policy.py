@@ -95,6 +95,12 @@ def test_every_fault_at_once():
     assert "line 14: hazard 'fraud': id used more than once (first on line 5)" in message
 
 
+def test_a_list_of_one_faulty_clause_is_not_called_too_short():
+    message = fault_of(GOOD.replace("[scam scripts]", "[7]"))
+    assert "1 fault:" in message
+    assert "disallowed.0" in message
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

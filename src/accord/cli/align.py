@@ -76,6 +76,7 @@ def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bo
     from accord.recipes.reporting import machine_facts
     from accord.recipes.safety_round import read_material, run_round
     from accord.recipes.settings import AlignSettings
+    from accord.recipes.training import demonstration_trees
     from accord.runs.folder import open_run
 
     assert isinstance(settings, AlignSettings)
@@ -93,7 +94,9 @@ def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bo
         progress.say("dry run: nothing was written")
         return
     loaded = load_model(settings.model, settings.precision)
-    ChatFormat(loaded.tokenizer)  # a model without a usable chat template is refused before anything is written
+    # A model without a usable chat template and rows beyond its window are refused before anything is written.
+    demonstrations = (*material.demonstrations, *material.held_out)
+    demonstration_trees(loaded, ChatFormat(loaded.tokenizer), demonstrations, settings)
     run = open_run(folder, settings.asked(), machine_facts())
     page = run_round(run, settings, material, loaded, progress)
     if as_json:

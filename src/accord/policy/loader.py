@@ -52,7 +52,7 @@ def parse_policy(text: str, where: str = "policy") -> Policy:
     try:
         policy = Policy.model_validate(data)
     except ValidationError as error:
-        faults += [_describe(dict(fault), data, lines) for fault in error.errors(include_url=False)]
+        faults += [_describe(fault, data, lines) for fault in _own_faults(error)]
     # Pydantic checks ids across clauses only once every clause is well formed; here they are listed with the rest.
     faults = [fault for fault in faults if "used more than once" not in fault[1]] + _repeated_ids(data, lines)
     if faults or policy is None:
@@ -98,6 +98,17 @@ def _walk(node: yaml.Node, place: Place, lines: dict[Place, int], faults: list[t
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             _walk(value, (*place, index), lines, faults)
+
+
+def _own_faults(error: ValidationError) -> list[dict[str, Any]]:
+    """Return the faults without those that follow from others: a list counts as too short where its items are faulty."""
+    faults: list[dict[str, Any]] = [dict(fault) for fault in error.errors(include_url=False)]
+    places: list[Place] = [tuple(fault["loc"]) for fault in faults]
+
+    def follows(fault: Mapping[str, Any], loc: Place) -> bool:
+        return fault["type"] == "too_short" and any(len(p) > len(loc) and p[: len(loc)] == loc for p in places)
+
+    return [fault for fault, place in zip(faults, places, strict=True) if not follows(fault, place)]
 
 
 def _describe(fault: Mapping[str, Any], data: dict[str, Any], lines: Mapping[Place, int]) -> tuple[int, str]:

@@ -84,9 +84,8 @@ def train_on_demonstrations(
     Raises:
         DataError: prompts that do not fit the model's window, each named.
     """
-    learned = [d.prompt.kind == "harmful" for d in demonstrations]
-    trees = _sft_trees(trainee.chat, demonstrations, learned, settings)
-    check_window(trees, trainee, [d.prompt.id for d in demonstrations])
+    trees = demonstration_trees(trainee.loaded, trainee.chat, demonstrations, settings)
+    learned = _learned(demonstrations)
     want_last = [not learn for learn in learned]
     head = trainee.head
     with packed(trainee.model):
@@ -99,9 +98,19 @@ def train_on_demonstrations(
     return fit(trainee.model, task, dials, folder, progress, "SFT")
 
 
-def _sft_trees(
-    chat: ChatFormat, demonstrations: Sequence[Demonstration], learned: Sequence[bool], settings: AlignSettings
+def _learned(demonstrations: Sequence[Demonstration]) -> list[bool]:
+    return [d.prompt.kind == "harmful" for d in demonstrations]
+
+
+def demonstration_trees(
+    loaded: LoadedModel, chat: ChatFormat, demonstrations: Sequence[Demonstration], settings: AlignSettings
 ) -> list[Tree]:
+    """Return what SFT trains on: by row a prompt and the answers, or paths, that are taken up after it.
+
+    Raises:
+        DataError: prompts that do not fit the model's window, each named.
+    """
+    learned = _learned(demonstrations)
     rendered = [chat.render(d.prompt.messages, d.answer) for d in demonstrations]
     n = settings.retain_tokens
     beginnings = [r.answer[:n] for r, learn in zip(rendered, learned, strict=True) if learn]
@@ -114,6 +123,7 @@ def _sft_trees(
         else:
             answers = (r.answer[:n], *([rng.choice(beginnings)] if beginnings else []))
         trees.append(Tree(r.prompt, answers))
+    check_window(trees, loaded, [d.prompt.id for d in demonstrations])
     return trees
 
 
@@ -126,7 +136,7 @@ def train_on_pairs(
     progress: Progress,
 ) -> TrainResult:
     """DPO from the model as it is now, which is its own reference."""
-    check_window(trees, trainee, ids)
+    check_window(trees, trainee.loaded, ids)
     head = trainee.head
     with packed(trainee.model):
         states = freeze_states(trainee.model, trees, trainee.first_layer, [False] * len(trees), folder, progress)
@@ -165,13 +175,13 @@ def pair_tree(
     return Tree(first.prompt, (first.answer, second))
 
 
-def check_window(trees: Sequence[Tree], trainee: Trainee, ids: Sequence[str]) -> None:
+def check_window(trees: Sequence[Tree], loaded: LoadedModel, ids: Sequence[str]) -> None:
     """Refuse rows that do not fit the model's window; none is cut in silence.
 
     Raises:
         DataError: naming how many and which.
     """
-    limit = window(trainee.loaded.model)
+    limit = window(loaded.model)
     sizes: Mapping[str, int] = {
         name: len(t.prompt) + max(map(len, t.answers)) for name, t in zip(ids, trees, strict=True)
     }

@@ -21,6 +21,7 @@ from accord.recipes.reporting import machine_facts
 from accord.recipes.settings import AlignSettings
 from accord.recipes.training import (
     check_window,
+    demonstration_trees,
     make_trainee,
     pair_trees,
     save_model,
@@ -45,10 +46,15 @@ class DPOOutcome:
 
 
 def run_sft(data: Path, out: Path, settings: AlignSettings, progress: Progress) -> dict[str, Any]:
-    """Train on demonstrations; write the model to `out/model`."""
+    """Train on demonstrations; write the model to `out/model`.
+
+    Raises:
+        DataError: rows that do not fit the model's window; nothing is written then.
+    """
     demonstrations = read_demonstrations(data)
     loaded = load_model(settings.model, settings.precision)
     trainee = make_trainee(loaded, settings)
+    demonstration_trees(loaded, trainee.chat, demonstrations, settings)
     asked = {**settings.asked(), "verb": "train sft", "data": file_digest(data)}
     run = open_run(out, asked, machine_facts(trainee))
     stage = run.stage("sft", {"model": loaded.fingerprint})
@@ -91,7 +97,7 @@ def run_dpo(
     trainee = make_trainee(loaded, settings)
     trees = pair_trees(trainee.chat, given.comparisons)
     ids = [c.id for c in given.comparisons]
-    check_window(trees, trainee, ids)
+    check_window(trees, loaded, ids)
     asked = {**settings.asked(), "verb": "train dpo", "data": file_digest(data), "dev": file_digest(dev) if dev else ""}
     run = open_run(out, asked, {**machine_facts(trainee), "reference": f"the starting model, {settings.model}"})
     stage = run.stage("dpo", {"model": loaded.fingerprint})
@@ -140,7 +146,7 @@ def preference_accuracy(scores_R2: Tensor) -> Estimate:
 
 def _logps(trainee: Any, comparisons: Sequence[Comparison], progress: Progress, stage: str) -> Tensor:
     trees = pair_trees(trainee.chat, comparisons)
-    check_window(trees, trainee, [c.id for c in comparisons])
+    check_window(trees, trainee.loaded, [c.id for c in comparisons])
     with packed(trainee.model):
         return all_pair_logps(trainee.model, trees, FrozenStates(0, {}, {}), trainee.head, progress, stage)
 

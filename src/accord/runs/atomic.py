@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: a temporary name in the same folder, fsync, rename."""
+"""Files that appear whole or not at all: a temporary name in the same folder, fsync, rename, fsync of the folder."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         number = error.errno if isinstance(error, OSError) else None
         # torch reports a failed write as a RuntimeError without an errno.
@@ -43,6 +44,15 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         # Also on Ctrl-C or a value that cannot be stored; where the folder itself is missing there is nothing to remove.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` last through a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -116,12 +116,11 @@ def fit(
         for rows in steps_of_epoch(len(task.trees), settings.rows_per_step, settings.seed, epoch)
     ]
     state = _State(folder / "checkpoint.pt", parameters, optimizer)
-    first, logs, skipped, spent = state.load()
+    first, logs, skipped, skipped_in_a_row, spent = state.load()
     progress.start(stage, len(plan), "steps")
     progress.advance(first)
     began = saved = clock()
     model.train()
-    skipped_in_a_row = 0
     with packed(model):
         for step in range(first, len(plan)):
             for group in optimizer.param_groups:
@@ -137,11 +136,11 @@ def fit(
             progress.advance(1, f"loss {log.loss:.3f}")
             if clock() - saved >= CHECKPOINT_EVERY_S:
                 saved = clock()
-                state.save(step + 1, logs, skipped, spent + saved - began)
+                state.save(step + 1, logs, skipped, skipped_in_a_row, spent + saved - began)
     model.eval()
     progress.finish()
     result = TrainResult(tuple(logs), skipped, spent + clock() - began)
-    state.save(len(plan), logs, skipped, result.seconds)
+    state.save(len(plan), logs, skipped, skipped_in_a_row, result.seconds)
     return result
 
 
@@ -209,7 +208,7 @@ class _State:
     def __init__(self, path: Path, parameters: Sequence[nn.Parameter], optimizer: Any) -> None:
         self.path, self.parameters, self.optimizer = path, parameters, optimizer
 
-    def save(self, step: int, logs: Sequence[StepLog], skipped: int, seconds: float) -> None:
+    def save(self, step: int, logs: Sequence[StepLog], skipped: int, skipped_in_a_row: int, seconds: float) -> None:
         save_tensors(
             self.path,
             {
@@ -219,19 +218,20 @@ class _State:
                 "rng": torch.get_rng_state(),
                 "logs": [(log.step, log.loss, dict(log.metrics)) for log in logs],
                 "skipped": skipped,
+                "skipped_in_a_row": skipped_in_a_row,
                 "seconds": seconds,
             },
         )
 
-    def load(self) -> tuple[int, list[StepLog], int, float]:
+    def load(self) -> tuple[int, list[StepLog], int, int, float]:
         if not self.path.exists():
-            return 0, [], 0, 0.0
+            return 0, [], 0, 0, 0.0
         kept = load_tensors(self.path)
         _copy_weights(self.parameters, kept["weights"])
         self.optimizer.load_state_dict(kept["optimizer"])
         torch.set_rng_state(kept["rng"])
         logs = [StepLog(step, loss, metrics) for step, loss, metrics in kept["logs"]]
-        return int(kept["step"]), logs, int(kept["skipped"]), float(kept["seconds"])
+        return int(kept["step"]), logs, int(kept["skipped"]), int(kept["skipped_in_a_row"]), float(kept["seconds"])
 
 
 def per_answer(values_N: Tensor, batch: TreeBatch) -> tuple[Tensor, Tensor]:
