@@ -9,20 +9,22 @@ from typing import Any
 
 import typer
 
+from accord.cli.options import FirstLayer, Method, Model, PrecisionName, Rank, Seed
+
 RUNS = Path("runs")
 GATE_HELP = "End with exit code 1 where a release goal is not shown to be met; without it the report alone says so."
 
 
 def align(
-    model: str = typer.Option("starter", help="A hub id, a local folder, or 'starter'."),
+    model: Model = "starter",
     policy: str = typer.Option("", help="A policy document (YAML); the starter policy if none."),
     demonstrations: str = typer.Option("", help="Demonstrations (JSONL); the starter's if none."),
     comparisons: str = typer.Option("", help="Comparisons added to DPO: prompt/chosen/rejected or hh-rlhf text."),
     out: Path = typer.Option(None, help="The run's folder; a new one under runs/ if none."),
-    method: str = typer.Option("lora", help="lora, or full for all weights."),
-    precision: str = typer.Option("auto", help="auto, fp32 or bf16."),
-    first_layer: int = typer.Option(-1, help="First layer with adapters; -1: the upper twelve of thirty."),
-    rank: int = typer.Option(8, help="The adapters' rank."),
+    method: Method = "lora",
+    precision: PrecisionName = "auto",
+    first_layer: FirstLayer = -1,
+    rank: Rank = 8,
     sft_epochs: int = typer.Option(None, help="Passes over the demonstrations."),
     retain: float = typer.Option(None, help="Weight of staying with the base model on benign prompts."),
     dpo_epochs: int = typer.Option(None, help="Passes over the pairs; 0 leaves DPO out."),
@@ -30,7 +32,7 @@ def align(
         None, help="Part of the verify prompts for baselines and changed system prompts."
     ),
     limit: int = typer.Option(0, help="Use only so many rows of each kind: a smoke run."),
-    seed: int = typer.Option(0, help="Fixes all that is random."),
+    seed: Seed = 0,
     dry_run: bool = typer.Option(False, "--dry-run", help="Check everything, say what would be done, do nothing."),
     gate: bool = typer.Option(False, "--gate", help=GATE_HELP),
     json_: bool = typer.Option(False, "--json", help="Print the run's manifest as JSON at the end."),

@@ -8,19 +8,21 @@ from pathlib import Path
 
 import typer
 
+from accord.cli.options import FirstLayer, Method, Model, PrecisionName, Rank, Seed
+
 
 def train_sft(
     data: Path = typer.Argument(..., help="Demonstrations (JSONL)."),
     out: Path = typer.Option(..., help="The run's folder."),
-    model: str = typer.Option("starter", help="A hub id, a local folder, a run, or 'starter'."),
-    method: str = typer.Option("lora", help="lora, or full for all weights."),
+    model: Model = "starter",
+    method: Method = "lora",
     epochs: int = typer.Option(None, min=1, help="Passes over the rows."),
     learning_rate: float = typer.Option(None, min=1e-12, help="The highest step size."),
     retain: float = typer.Option(None, help="Weight of staying with the base model on prompts that are not harmful."),
-    rank: int = typer.Option(8, min=1, help="The adapters' rank."),
-    first_layer: int = typer.Option(-1, help="First layer with adapters; -1: the upper twelve of thirty."),
-    precision: str = typer.Option("auto", help="auto, fp32 or bf16."),
-    seed: int = typer.Option(0, help="Fixes all that is random."),
+    rank: Rank = 8,
+    first_layer: FirstLayer = -1,
+    precision: PrecisionName = "auto",
+    seed: Seed = 0,
     json_: bool = typer.Option(False, "--json", help="Print the result as JSON."),
 ) -> None:
     """Train on demonstrations, with the retain term on prompts that are not harmful."""
@@ -43,18 +45,18 @@ def train_dpo(
     ),
     out: Path = typer.Option(..., help="The run's folder."),
     dev: Path = typer.Option(None, help="Held-out comparisons to measure preference accuracy on."),
-    model: str = typer.Option("starter", help="A hub id, a local folder, a run, or 'starter'."),
-    method: str = typer.Option("lora", help="lora, or full for all weights."),
+    model: Model = "starter",
+    method: Method = "lora",
     epochs: int = typer.Option(1, min=1, help="Passes over the pairs."),
     learning_rate: float = typer.Option(2e-4, min=1e-12, help="The highest step size."),
     beta: float = typer.Option(0.1, min=1e-6, help="How closely the reference is kept."),
-    rank: int = typer.Option(16, min=1, help="The adapters' rank."),
-    first_layer: int = typer.Option(0, help="First layer with adapters; -1: the upper twelve of thirty."),
+    rank: Rank = 16,
+    first_layer: FirstLayer = 0,
     drop: bool = typer.Option(
         False, help="Leave out pairs that cannot be used, and count them, instead of refusing the file."
     ),
-    precision: str = typer.Option("auto", help="auto, fp32 or bf16."),
-    seed: int = typer.Option(0, help="Fixes all that is random."),
+    precision: PrecisionName = "auto",
+    seed: Seed = 0,
     json_: bool = typer.Option(False, "--json", help="Print the result as JSON."),
 ) -> None:
     """Train on comparisons by DPO; with --dev, print held-out accuracy beside the base model's and a length-only rule's."""
