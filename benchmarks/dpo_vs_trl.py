@@ -45,8 +45,9 @@ from accord.data import read_comparisons
 from accord.models.adapters import add_lora, scaled
 from accord.models.chat import ChatFormat
 from accord.models.load import LoadedModel, load_model
-from accord.models.packed import Projection, packed
+from accord.models.packed import packed
 from accord.models.precision import Precision, has_native_bf16, pick_device
+from accord.models.projection import Projection
 from accord.models.tree import Tree, decoder_of, head_weight, micro_batches
 from accord.train.offline import TrainSettings, fit
 from accord.train.states import FrozenStates

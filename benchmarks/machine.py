@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from accord.models.packed import Projection
+from accord.models.projection import Projection
 
 DATA_VARIABLE = "ACCORD_TEST_DATA"
 PEAK_ROWS, PEAK_IN, PEAK_OUT = 2048, 576, 1536

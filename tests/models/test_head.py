@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from accord.models.head import CHUNK_ROWS, any_of_logps, forward_kl, token_logps
-from accord.models.packed import Projection
+from accord.models.projection import Projection
 
 N, D, V = CHUNK_ROWS * 2 + 37, 16, 50
 KINDS = ["frozen tensor", "packed", "trained"]

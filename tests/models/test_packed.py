@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from accord.models.packed import Projection, can_pack, packed
+from accord.models.packed import packed
+from accord.models.projection import Projection, can_pack
 
 
 def linear(bias=True, seed=0):

@@ -17,7 +17,8 @@ from accord.models.adapters import merged
 from accord.models.chat import ChatFormat
 from accord.models.head import token_logps
 from accord.models.load import window
-from accord.models.packed import Projection, packed
+from accord.models.packed import packed
+from accord.models.projection import Projection
 from accord.models.rollout import Sampling, generate
 from accord.models.tree import Tree, answer_states, collate, head_weight, micro_batches
 from accord.types import Attempt, Choice, Message, Progress, Prompt, Score, last_user_text

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from accord.models.packed import Projection
+from accord.models.projection import Projection
 
 CHUNK_ROWS = 256
 

@@ -15,7 +15,8 @@ from accord.errors import DataError
 from accord.models.adapters import add_lora, n_layers
 from accord.models.chat import ChatFormat
 from accord.models.load import LoadedModel, window
-from accord.models.packed import Projection, packed
+from accord.models.packed import packed
+from accord.models.projection import Projection
 from accord.models.tree import Tree, head_weight
 from accord.recipes.settings import AlignSettings
 from accord.runs.atomic import load_tensors, save_tensors

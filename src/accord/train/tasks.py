@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.models.head import any_of_logps, forward_kl, token_logps
-from accord.models.packed import Projection
+from accord.models.projection import Projection
 from accord.models.tree import Tree, micro_batches
 from accord.objectives.dpo import dpo
 from accord.objectives.onset import onset
