@@ -264,7 +264,7 @@ class _Round:
             return Curve((), 1.0, "full fine-tuning has no adapter to scale; the trained weights are used as they are")
         stage = self._stage("operating-point", {})
         prompts = choose_prompts([d.prompt for d in self.material.held_out], self.settings.seed)
-        points = measure_curve(self.trainee, prompts, self.scorer, stage.folder, self.progress)
+        points = measure_curve(self.trainee, prompts, self.sampling, self.scorer, stage.folder, self.progress)
         curve = choose_scale(points)
         stage.finish({"chosen": curve.chosen})
         return curve
