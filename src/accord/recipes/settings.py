@@ -31,9 +31,9 @@ class AlignSettings:
     sft_epochs: int = 3
     sft_learning_rate: float = 3e-3
     rows_per_step: int = 8
-    retain: float = 80.0
+    retain: float = 26.0
     retain_tokens: int = 6
-    whole_share: float = 0.3
+    whole_share: float = 0.4
     weight_decay: float = 0.05
     dpo_epochs: int = 1
     dpo_learning_rate: float = 1e-4
