@@ -42,7 +42,13 @@ def test_train_09_merge_tied_embeddings(tied_folder, tmp_path, method):
     An adapter never touches the two matrices; full training moves the one matrix that both are, and its config must say so.
     """
     settings = AlignSettings(
-        model=str(tied_folder), method=method, first_layer=1, rank=2, rows_per_step=1, sft_learning_rate=1e-2
+        model=str(tied_folder),
+        method=method,
+        first_layer=1,
+        rank=2,
+        rows_per_step=1,
+        sft_epochs=1,
+        sft_learning_rate=1e-2,
     )
     trainee = make_trainee(load_model(settings.model, "fp32"), settings)
     added = trainee.loaded.tokenizer.convert_tokens_to_ids(ADDED)
