@@ -19,19 +19,18 @@ def tiny_model():
 @pytest.fixture
 def tiny_folder(tmp_path):
     """The tiny model as a model folder; its window holds 512 tokens."""
-    loaded = tiny()
-    folder = tmp_path / "tiny"
-    loaded.model.save_pretrained(folder)
-    loaded.tokenizer.save_pretrained(folder)
-    return folder
+    return save(tiny(), tmp_path / "tiny")
 
 
 @pytest.fixture
 def tiny_folder_without_template(tmp_path):
     """A model folder whose tokenizer has no chat template."""
     loaded = tiny()
-    folder = tmp_path / "no-template"
-    loaded.model.save_pretrained(folder)
     loaded.tokenizer.chat_template = None
+    return save(loaded, tmp_path / "no-template")
+
+
+def save(loaded, folder):
+    loaded.model.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
     return folder

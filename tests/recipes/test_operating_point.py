@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
+from accord.recipes.material import read_material
 from accord.recipes.operating_point import FALLBACK, N_PROMPTS, RULE, choose_prompts, choose_scale
-from accord.recipes.safety_round import read_material
 from accord.recipes.settings import AlignSettings
 from accord.report.evidence import CurvePoint
 from accord.stats import proportion

@@ -18,7 +18,7 @@ from accord.errors import DataError
 from accord.feedback.own_failures import own_failures
 from accord.models.load import load_model
 from accord.policy import load_policy
-from accord.recipes.safety_round import read_material
+from accord.recipes.material import read_material
 from accord.recipes.settings import AlignSettings
 from accord.starter import demonstrations_path, policy_path, verify_path
 from accord.types import Attempt, Outcome, Score

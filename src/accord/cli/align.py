@@ -75,8 +75,9 @@ def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bo
     from accord.evals.goals import GoalStatus
     from accord.models.chat import ChatFormat
     from accord.models.load import load_model
+    from accord.recipes.material import read_material
     from accord.recipes.reporting import machine_facts
-    from accord.recipes.safety_round import read_material, run_round
+    from accord.recipes.safety_round import run_round
     from accord.recipes.settings import AlignSettings
     from accord.recipes.training import demonstration_trees
     from accord.runs.folder import open_run

@@ -30,6 +30,7 @@ from accord.report.assessment import assess
 from accord.report.evidence import Evidence, TrainingStage
 from accord.report.model_card import model_card
 from accord.report.page import write_report
+from accord.runs.atomic import sync_folder
 from accord.runs.folder import Run
 from accord.train.offline import TrainResult
 from accord.types import Finding, Progress
@@ -169,6 +170,7 @@ def _replace_folder(target: Path, write: Callable[[Path], None]) -> None:
         if target.exists():
             shutil.rmtree(target)
         work.rename(target)
+        sync_folder(target.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

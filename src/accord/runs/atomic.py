@@ -29,7 +29,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         number = error.errno if isinstance(error, OSError) else None
         # torch reports a failed write as a RuntimeError without an errno.
@@ -46,7 +46,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` last through a loss of power."""
     handle = os.open(folder, os.O_RDONLY)
     try:
