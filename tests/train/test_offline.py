@@ -229,7 +229,7 @@ def test_ten_in_a_row_stop_the_training(tmp_path):
 
 
 def test_nine_in_a_row_do_not(tmp_path):
-    rows = [step[0] for step in offline.steps_of_epoch(20, 1, 0, 0)]
+    rows = [step[0] for step in offline.steps_of_epoch([[i] for i in range(20)], 1, 0, 0)]
     bad = {row: math.nan for i, row in enumerate(rows) if i != 9 and i < 19}
     result = run(ConstantModel(), ConstantTask([[2]] * 20, bad), tmp_path, rows_per_step=1)
     assert result.skipped == 18
@@ -334,7 +334,7 @@ def test_a_finished_training_is_read_back(tmp_path, uninterrupted):
 
 
 def test_skipped_steps_are_still_counted_after_a_resume(tmp_path):
-    rows = [step[0] for step in offline.steps_of_epoch(6, 1, 0, 0)]
+    rows = [step[0] for step in offline.steps_of_epoch([[i] for i in range(6)], 1, 0, 0)]
     task = ConstantTask([[2]] * 6, {rows[0]: math.nan})
     with pytest.raises(StopError):
         run(ConstantModel(), task, tmp_path, StopAfter(4), demo.Clock(), rows_per_step=1)

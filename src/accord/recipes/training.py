@@ -96,7 +96,19 @@ def train_on_demonstrations(
     onsets = common_onsets(trees, learned)
     task = SFTTask(trees, learned, states, head, reference_head, onsets, settings.retain_tokens, settings.retain)
     dials = _dials(settings, settings.sft_epochs, settings.sft_learning_rate, settings.seed)
-    return fit(trainee.model, task, dials, folder, progress, "SFT")
+    return fit(trainee.model, task, dials, folder, progress, "SFT", units=matched_rows(demonstrations))
+
+
+def matched_rows(demonstrations: Sequence[Demonstration]) -> list[list[int]]:
+    """Return the rows by pair, a row without a pair alone.
+
+    A harmful prompt and the benign one of the same form in one step: what both have in common cancels out of its gradient, and
+    what tells them apart remains (docs/log.md says how much that was worth).
+    """
+    units: dict[str, list[int]] = {}
+    for i, d in enumerate(demonstrations):
+        units.setdefault(d.prompt.pair or f"row {i}", []).append(i)
+    return list(units.values())
 
 
 def _learned(demonstrations: Sequence[Demonstration]) -> list[bool]:

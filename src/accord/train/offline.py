@@ -93,10 +93,12 @@ def fit(
     progress: Progress,
     stage: str,
     clock: Callable[[], float] = time.monotonic,
+    units: Sequence[Sequence[int]] = (),
 ) -> TrainResult:
     """Train the model's trainable weights in place.
 
-    `folder` holds the checkpoint; where one is there, training goes on from it.
+    `folder` holds the checkpoint; where one is there, training goes on from it. `units` are rows that a step takes up together;
+    if none are given, each row stands alone.
 
     Raises:
         AccordError: nothing is trainable, there are no rows, or 10 steps in a row were not finite.
@@ -113,7 +115,9 @@ def fit(
     plan = [
         rows
         for epoch in range(settings.epochs)
-        for rows in steps_of_epoch(len(task.trees), settings.rows_per_step, settings.seed, epoch)
+        for rows in steps_of_epoch(
+            units or [[i] for i in range(len(task.trees))], settings.rows_per_step, settings.seed, epoch
+        )
     ]
     state = _State(folder / "checkpoint.pt", parameters, optimizer)
     first, logs, skipped, skipped_in_a_row, spent = state.load()
