@@ -14,7 +14,7 @@ Shapes: B rows, L positions, N supervised tokens over all answers, D hidden size
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
@@ -24,10 +24,14 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from accord.models.attention import Segment, by_segment
+
 MAX_PADDING = 0.05
 # A row holds so many positions beside the prefix, or so many times the prefix's: more share one prefix, but attention's cost
 # grows with the square of the row.
 ROW_TOKENS, ROW_PREFIXES = 256, 2
+# Answers attend each on its own where that spares so many products of a query and a key; a segment more has its price too.
+SPLIT_AREA = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ class TreeBatch:
     """Trees laid out in rows of one length. `predict_*` index the position whose state predicts each supervised token.
 
     `answer_N` numbers the answers of the batch in order, and `n_answers` counts them; `tree_N` numbers the trees. `places`
-    holds, by tree, its row and the columns of its own tokens in order, the shared prefix included.
+    holds, by tree, its row and the columns of its own tokens in order, the shared prefix included. `segments` say which columns
+    attend to which; they hold every column but padding once.
     """
 
     ids_BL: Tensor
@@ -60,6 +65,7 @@ class TreeBatch:
     answer_N: Tensor
     tree_N: Tensor
     places: tuple[tuple[int, Tensor], ...]
+    segments: tuple[Segment, ...]
     n_answers: int
 
     def to(self, device: torch.device) -> TreeBatch:
@@ -116,6 +122,7 @@ def collate(trees: Sequence[Tree]) -> TreeBatch:
         answer_N=torch.arange(len(branches)).repeat_interleave(sizes),
         tree_N=tree_N,
         places=tuple(places[i] for i in range(len(trees))),
+        segments=tuple(_segments(trees, places, B, n_prefix)),
         n_answers=len(branches),
     )
 
@@ -124,6 +131,23 @@ def _branches(tree: Tree) -> list[tuple[int, int]]:
     """Where each answer begins and ends among the tree's own tokens."""
     edges = accumulate((len(a) for a in tree.answers), initial=len(tree.prompt))
     return list(pairwise(edges))
+
+
+def _segments(
+    trees: Sequence[Tree], places: Mapping[int, tuple[int, Tensor]], n_rows: int, n_prefix: int
+) -> Iterator[Segment]:
+    prefix = torch.arange(n_prefix)
+    if n_prefix:
+        yield from (Segment(b, 0, n_prefix, prefix) for b in range(n_rows))
+    for i, tree in enumerate(trees):
+        b, columns = places[i]
+        sizes = [len(a) for a in tree.answers]
+        apart = sum(sizes) ** 2 - sum(n**2 for n in sizes) >= SPLIT_AREA
+        n_prompt = len(tree.prompt)
+        for first, end in [(n_prefix, n_prompt), *_branches(tree)] if apart else [(n_prefix, tree.length)]:
+            if first < end:
+                seen = torch.cat([columns[: min(first, n_prompt)], columns[first:end]])
+                yield Segment(b, int(columns[first]), int(columns[end - 1]) + 1, seen)
 
 
 def _flat(tree: Tree) -> tuple[Tensor, Tensor, Tensor]:
@@ -231,7 +255,14 @@ def upper_answer_states(model: nn.Module, batch: TreeBatch, entering_BLD: Tensor
 
 
 def _run(decoder: Any, batch: TreeBatch, **inputs: Tensor) -> Tensor:
-    output = decoder(attention_mask=batch.mask_B1LL, position_ids=batch.positions_BL, use_cache=False, **inputs)
+    mask_B1LL = batch.mask_B1LL
+    if decoder.config._attn_implementation == "eager":
+        # Transformers' plain attention adds the mask to the scores; to a truth value that would be 0 or 1.
+        mask_B1LL = torch.zeros_like(mask_B1LL, dtype=decoder.dtype).masked_fill(
+            ~mask_B1LL, torch.finfo(decoder.dtype).min
+        )
+    with by_segment(decoder, batch.segments, mask_B1LL):
+        output = decoder(attention_mask=mask_B1LL, position_ids=batch.positions_BL, use_cache=False, **inputs)
     return output.last_hidden_state  # type: ignore[no-any-return]
 
 
