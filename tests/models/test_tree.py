@@ -192,12 +192,12 @@ def test_the_layout_by_hand():
 
 
 def test_padding_sees_itself_only_and_nobody_sees_it():
-    """Trees of 300 and 297 tokens take a row each; the second's last three columns are padding."""
-    batch = collate([Tree((5,) * 299, ((6,),)), Tree((4,) * 296, ((6,),))])
-    assert batch.ids_BL.shape == (2, 300)
-    padding = batch.mask_B1LL[1, 0, 297:]
-    assert padding.int().tolist() == [[0] * 297 + row for row in ([1, 0, 0], [0, 1, 0], [0, 0, 1])]
-    assert not batch.mask_B1LL[1, 0, :297, 297:].any()
+    """Trees of 1200 and 1197 tokens take a row each; the second's last three columns are padding."""
+    batch = collate([Tree((5,) * 1199, ((6,),)), Tree((4,) * 1196, ((6,),))])
+    assert batch.ids_BL.shape == (2, 1200)
+    padding = batch.mask_B1LL[1, 0, 1197:]
+    assert padding.int().tolist() == [[0] * 1197 + row for row in ([1, 0, 0], [0, 1, 0], [0, 0, 1])]
+    assert not batch.mask_B1LL[1, 0, :1197, 1197:].any()
 
 
 @settings(max_examples=30)

@@ -27,9 +27,9 @@ from transformers import PreTrainedModel
 from accord.models.attention import Segment, by_segment
 
 MAX_PADDING = 0.05
-# A row holds so many positions beside the prefix, or so many times the prefix's: more share one prefix, but attention's cost
-# grows with the square of the row.
-ROW_TOKENS, ROW_PREFIXES = 256, 2
+# A row holds so many positions beside the prefix, or so many times the prefix's: more share one prefix, but where attention is
+# not by segment its cost grows with the square of the row.
+ROW_TOKENS, ROW_PREFIXES = 1024, 2
 # Answers attend each on its own where that spares so many products of a query and a key; a segment more has its price too.
 SPLIT_AREA = 4096
 
