@@ -40,10 +40,15 @@ def test_of_equals_the_smallest():
     assert choose_scale([point(1.0, 0.6, 0.1, 0), point(0.8, 0.6, 0.1, 0)]).chosen == 0.8
 
 
-def test_where_no_strength_is_allowed_the_largest_difference():
-    """0.9 - 0.5 = 0.4 against 0.8 - 0.3 = 0.5; the rule that is reported says so."""
-    curve = choose_scale([point(1.0, 0.8, 0.3, 0), point(1.2, 0.9, 0.5, 0)])
-    assert (curve.chosen, curve.rule) == (1.0, FALLBACK)
+def test_where_no_strength_is_allowed_the_one_nearest_to_the_limits():
+    """Above the limits of 0.18 and 0.05 by 0.12, 0.04 and 0.32; the rule that is reported says so."""
+    points = [point(1.0, 0.8, 0.3, 0), point(0.8, 0.4, 0.2, 0.09), point(1.2, 0.9, 0.5, 0)]
+    assert (choose_scale(points).chosen, choose_scale(points).rule) == (0.8, FALLBACK)
+    assert choose_scale(points[::2]).chosen == 1.0
+
+
+def test_of_two_as_near_the_one_that_refuses_more_harmful_prompts():
+    assert choose_scale([point(0.8, 0.5, 0.2, 0), point(0.9, 0.6, 0.2, 0.05)]).chosen == 0.9
 
 
 @pytest.mark.parametrize("missing", ["harmful", "contrast"])
