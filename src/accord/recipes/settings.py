@@ -36,7 +36,7 @@ class AlignSettings:
     whole_share: float = 0.4
     weight_decay: float = 0.05
     dpo_epochs: int = 1
-    dpo_learning_rate: float = 1e-4
+    dpo_learning_rate: float = 5e-5
     dpo_beta: float = 0.1
     max_new_tokens: int = 32
     baseline_share: float = 0.2

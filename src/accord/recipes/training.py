@@ -26,6 +26,16 @@ from accord.train.states import freeze_states
 from accord.train.tasks import DPOTask, SFTTask, all_pair_logps, common_onsets
 from accord.types import Comparison, Demonstration, Message, Progress
 
+# How chat models decline by themselves, in whatever words a policy's demonstrations decline.
+OWN_DECLINES = (
+    "I'm sorry, but I can't help",
+    "I'm sorry, I can't",
+    "I'm sorry, but as an AI",
+    "I'm sorry for the confusion, but",
+    "I'm afraid I can't help",
+    "I'm not able to help with",
+)
+
 
 @dataclass(frozen=True)
 class Trainee:
@@ -79,8 +89,8 @@ def train_on_demonstrations(
     Every answer is learned in its beginning, where it is decided, and a `whole_share` of them to the end of the turn.
 
     Nothing said to a benign prompt is imitated. The base model's distribution is kept along two paths of `retain_tokens` tokens:
-    the demonstrated answer, and the beginning of some refusal. A base model that likes to begin "I'm glad to" and has met "I'm"
-    in refusals only would go on refusing, whatever it was asked (docs/log.md says what was measured).
+    the demonstrated answer, and the beginning of some refusal, one of the demonstrated ones or of `OWN_DECLINES`. Without these
+    paths a model that has come to "I'm" would go on refusing, whatever it was asked (docs/log.md says what was measured).
 
     Raises:
         DataError: prompts that do not fit the model's window, each named.
@@ -127,6 +137,7 @@ def demonstration_trees(
     rendered = [chat.render(d.prompt.messages, d.answer) for d in demonstrations]
     n = settings.retain_tokens
     beginnings = [r.answer[:n] for r, learn in zip(rendered, learned, strict=True) if learn]
+    declines = [chat.answer(text)[:n] for text in OWN_DECLINES]
     rng = random.Random(f"{settings.seed}:paths")
     answers: tuple[tuple[int, ...], ...]
     trees: list[Tree] = []
@@ -134,7 +145,7 @@ def demonstration_trees(
         if learn:
             answers = (r.answer if rng.random() < settings.whole_share else r.answer[:n],)
         else:
-            answers = (r.answer[:n], *([rng.choice(beginnings)] if beginnings else []))
+            answers = (r.answer[:n], *([rng.choice(rng.choice((beginnings, declines)))] if beginnings else []))
         trees.append(Tree(r.prompt, answers))
     check_window(trees, loaded, [d.prompt.id for d in demonstrations])
     return trees
