@@ -3,9 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accord.recipes.training import matched_rows
 from accord.train.batches import steps_of_epoch
-from accord.types import Demonstration, Message, Prompt
 
 SIZES = st.lists(st.integers(1, 5), max_size=40)
 
@@ -43,12 +41,3 @@ def test_pairs_are_spread_over_all_steps():
 def test_seed_and_epoch_make_the_order():
     orders = {str(steps_of_epoch(of_sizes([1] * 30), 30, seed, epoch)) for seed in range(3) for epoch in range(3)}
     assert len(orders) == 9
-
-
-def row(name, pair):
-    return Demonstration(Prompt(name, (Message("user", name),), "contrast", "c", name, "train", pair=pair), "yes")
-
-
-def test_a_pair_is_one_unit_and_a_row_without_one_stands_alone():
-    rows = [row("a", "p1"), row("b", ""), row("c", "p2"), row("d", "p1"), row("e", "")]
-    assert matched_rows(rows) == [[0, 3], [1], [2], [4]]
