@@ -14,7 +14,7 @@ from accord.models.precision import Precision
 class AlignSettings:
     """The dials of `accord align`.
 
-    `first_layer` -1 puts adapters on the upper two thirds of the layers. `retain_tokens` are the tokens of an answer's
+    `first_layer` -1 puts adapters on the upper three fifths of the layers. `retain_tokens` are the tokens of an answer's
     beginning, where it is decided; `whole_share` is the part of the learned answers that is learned to the end. `limit` keeps the
     first so many rows of each kind, for a smoke run; the report says so. `baseline_share` is the part of the `verify` prompts
     that the baselines and the changed system prompts are measured on.
@@ -31,9 +31,9 @@ class AlignSettings:
     sft_epochs: int = 3
     sft_learning_rate: float = 3e-3
     rows_per_step: int = 8
-    retain: float = 26.0
+    retain: float = 32.0
     retain_tokens: int = 6
-    whole_share: float = 0.4
+    whole_share: float = 0.3
     weight_decay: float = 0.05
     dpo_epochs: int = 1
     dpo_learning_rate: float = 5e-5

@@ -73,7 +73,7 @@ def make_trainee(loaded: LoadedModel, settings: AlignSettings) -> Trainee:
         loaded.model.float().requires_grad_(True)
         return Trainee(loaded, chat, loaded.model, 0)
     total = n_layers(loaded.model)
-    first_layer = settings.first_layer if settings.first_layer >= 0 else round(total / 3)
+    first_layer = settings.first_layer if settings.first_layer >= 0 else round(0.4 * total)
     return Trainee(loaded, chat, add_lora(loaded, settings.rank, first_layer), first_layer)
 
 
