@@ -16,7 +16,7 @@ from accord.stats import clustered_proportion
 from accord.types import Attempt, Estimate, Outcome, Progress, Prompt
 
 # A model trained to a strict threshold and turned up ranks better than one trained to a loose threshold (docs/log.md).
-SCALES = (0.8, 0.88, 0.96, 1.04, 1.12, 1.2)
+SCALES = (0.9, 0.97, 1.04, 1.11, 1.2)
 # What decides the strength is the benign prompts.
 N_PROMPTS = {"harmful": 80, "contrast": 160, "ordinary": 50}
 # Shares of held-out benign prompts that may be refused. Contrast: a little below the goal, since the choice itself is made on a
