@@ -72,7 +72,11 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two answers to one prompt; `chosen` is preferred."""
+    """Two answers to one prompt; `chosen` is preferred.
+
+    What raters said beside that, where they did: `preference`, the probability that `chosen` is the better one; `strength`, from
+    0 (negligibly better) to 1; `group_id`, that of all comparisons among one prompt's answers; whether each answer is safe.
+    """
 
     id: str
     messages: Conversation
@@ -82,6 +86,21 @@ class Comparison:
     split: Split = "train"
     source: str = ""
     clause: str = ""
+    preference: float | None = None
+    strength: float | None = None
+    group_id: str = ""
+    chosen_safe: bool | None = None
+    rejected_safe: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """One answer to a prompt, marked desirable or not."""
+
+    id: str
+    messages: Conversation
+    answer: str
+    desirable: bool
 
 
 @dataclass(frozen=True, slots=True)

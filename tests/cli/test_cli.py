@@ -103,12 +103,17 @@ def test_a_model_without_chat_template_is_refused(tmp_path, tiny_folder_without_
     )
 
 
-@pytest.mark.parametrize("verb", [("train", "sft"), ("train", "dpo"), ("align", "--demonstrations")], ids=" ".join)
+@pytest.mark.parametrize(
+    "verb",
+    [("train", "sft"), ("train", "dpo"), ("train", "reward"), ("train", "kto"), ("align", "--demonstrations")],
+    ids=" ".join,
+)
 def test_rows_beyond_the_window_are_counted_and_named_and_nothing_is_written(tmp_path, tiny_folder, verb):
     """None is cut in silence, and none is found out after an hour of work."""
     file, out = tmp_path / "rows.jsonl", tmp_path / "run"
-    if verb[1] == "dpo":
-        rows = [{"prompt": "zq " * n, "chosen": "a", "rejected": "b"} for n in (1, 400, 1)]
+    pairs = verb[1] in ("dpo", "reward", "kto")
+    if pairs:
+        rows = [{"prompt": f"{n} " + "zq " * n, "chosen": "a", "rejected": "b"} for n in (1, 400, 2)]
     else:
         about = {"kind": "ordinary", "clause": "", "form": "direct", "split": "train", "source": "test"}
         rows = [
@@ -125,8 +130,9 @@ def test_rows_beyond_the_window_are_counted_and_named_and_nothing_is_written(tmp
         ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     message = one_line_error(accord(*verb, file, "--model", tiny_folder, "--out", out, "--precision", "fp32"))
-    assert "1 of 3 rows are longer than the model's window of 512 tokens" in message
-    assert ("row-400" if verb[1] != "dpo" else "rows.jsonl:2") in message
+    counted = "2 of 6" if verb[1] == "kto" else "1 of 3"  # a pair is two marked answers
+    assert f"{counted} rows are longer than the model's window of 512 tokens" in message
+    assert ("rows.jsonl:2" if pairs else "row-400") in message
     assert not out.exists()
 
 
@@ -151,3 +157,10 @@ def test_doctor_says_what_is_there():
     facts = json.loads(result.stdout)["facts"]
     assert facts["torch"]
     assert "bf16 in hardware" in facts
+
+
+def test_every_objective_on_pairs_is_a_verb_with_its_own_options():
+    shown = accord("train", "--help").stdout
+    assert all(verb in shown for verb in ("sft", "reward", "kto", "dpo", "ipo", "simpo", "soft-dpo", "apo-zero"))
+    assert "--gamma" in accord("train", "simpo", "--help").stdout
+    assert "did you mean '--beta'?" in one_line_error(accord("train", "ipo", "x.jsonl", "--out", "y", "--bta", "0.2"))

@@ -17,7 +17,7 @@ from accord.models.tree import (
     head_weight,
     lower_states,
     micro_batches,
-    upper_answer_states,
+    upper_states,
 )
 
 MODEL = tiny_causal_lm()
@@ -112,7 +112,7 @@ def test_lower_and_upper_layers_in_turn_equal_the_whole(first_layer):
     batch = collate([random_tree(rng, 7, 4, 2), random_tree(rng, 3, 9)])
     with torch.no_grad():
         whole = answer_states(MODEL, batch)
-        parted = upper_answer_states(MODEL, batch, lower_states(MODEL, batch, first_layer), first_layer)
+        parted = batch.predicting(upper_states(MODEL, batch, lower_states(MODEL, batch, first_layer), first_layer))
     torch.testing.assert_close(parted, whole, atol=1e-5, rtol=0)
     assert len(decoder_of(MODEL).layers) == 4  # the model itself is as it was
 
@@ -132,7 +132,7 @@ def test_lower_and_upper_layers_where_the_layers_are_of_two_kinds(first_layer):
     with torch.no_grad():
         close(tree_logps(model, [tree]), plain_logps(model, tree))
         whole = answer_states(model, batch)
-        parted = upper_answer_states(model, batch, lower_states(model, batch, first_layer), first_layer)
+        parted = batch.predicting(upper_states(model, batch, lower_states(model, batch, first_layer), first_layer))
     torch.testing.assert_close(parted, whole, atol=1e-5, rtol=0)
     assert model.config.layer_types == ["sliding_attention", "full_attention"] * 2
 
@@ -156,7 +156,7 @@ def test_the_gradient_of_shared_prompts_equals_the_plain_one():
     trained = [p for p in model.parameters() if p.requires_grad]
 
     batch = collate(trees)
-    hidden = upper_answer_states(model, batch, lower_states(model, batch, 2), 2)
+    hidden = batch.predicting(upper_states(model, batch, lower_states(model, batch, 2), 2))
     upper = token_logps(hidden, head_weight(model), batch.targets_N)
     expected = torch.autograd.grad(
         (torch.cat([p for t in trees for p in plain_logps(model, t)]) * weights).sum(), trained

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from accord.errors import AccordError
 from accord.objectives.dpo import dpo
 from accord.objectives.onset import onset
+from accord.objectives.pairs import Pairs
 from accord.objectives.reduction import Losses, Totals, masked_sum, reduce
 from accord.objectives.retain import retain
 from accord.objectives.sft import sft
@@ -23,6 +24,11 @@ def tensor(*rows, grad=False):
 
 def mask(*rows):
     return torch.tensor(rows, dtype=torch.bool)
+
+
+def pairs(chosen, rejected, ref_chosen, ref_rejected):
+    one_B = torch.ones_like(chosen)
+    return Pairs(chosen, rejected, one_B, one_B, ref_chosen, ref_rejected)
 
 
 def test_sft_by_hand():
@@ -56,7 +62,7 @@ def test_dpo_by_hand():
 
     Rewards 0.1 * 4 = 0.4 and 0.1 * 1 = 0.1; margin 0.3; -ln sigmoid(0.3) = ln(1 + e^-0.3) = 0.554355.
     """
-    losses = dpo(tensor(-10.0), tensor(-12.0), tensor(-14.0), tensor(-13.0), beta=0.1)
+    losses = dpo(pairs(tensor(-10.0), tensor(-12.0), tensor(-14.0), tensor(-13.0)), beta=0.1)
     assert losses.loss_B.item() == pytest.approx(0.554355, abs=1e-6)
     got = {name: value.item() for name, value in losses.metrics.items()}
     assert got == pytest.approx({"margin": 0.3, "accuracy": 1.0, "chosen_reward": 0.4, "rejected_reward": 0.1})
@@ -64,7 +70,7 @@ def test_dpo_by_hand():
 
 @given(st.floats(-200, 0), st.floats(-200, 0), st.floats(0.01, 2))
 def test_dpo_is_ln_2_where_model_and_reference_agree(chosen, rejected, beta):
-    losses = dpo(tensor(chosen), tensor(rejected), tensor(chosen), tensor(rejected), beta)
+    losses = dpo(pairs(tensor(chosen), tensor(rejected), tensor(chosen), tensor(rejected)), beta)
     assert losses.loss_B.item() == pytest.approx(LN2, abs=1e-12)
     assert losses.metrics["margin"].item() == 0
     assert losses.metrics["accuracy"].item() == 0  # a tie is not a preference
@@ -77,7 +83,7 @@ LOGPS = st.lists(st.floats(-50, 0), min_size=4, max_size=4)
 def test_swapping_chosen_and_rejected_flips_the_margin(values, beta):
     """-ln sigmoid(m) + ln sigmoid(-m) = -m: the two losses differ by the margin."""
     w, r, ref_w, ref_r = (tensor(v) for v in values)
-    one, other = dpo(w, r, ref_w, ref_r, beta), dpo(r, w, ref_r, ref_w, beta)
+    one, other = dpo(pairs(w, r, ref_w, ref_r), beta), dpo(pairs(r, w, ref_r, ref_w), beta)
     margin = one.metrics["margin"].item()
     assert other.metrics["margin"].item() == pytest.approx(-margin)
     assert one.loss_B.item() - other.loss_B.item() == pytest.approx(-margin)
@@ -88,7 +94,7 @@ def test_dpo_far_from_the_reference_is_finite():
     """A margin of -1000 costs 1000 with slope -beta; one of +1000 costs nothing."""
     chosen = tensor(-1e4, 0.0, grad=True)
     zero = tensor(0.0, 0.0)
-    losses = dpo(chosen, tensor(0.0, -1e4), zero, zero, beta=0.1)
+    losses = dpo(pairs(chosen, tensor(0.0, -1e4), zero, zero), beta=0.1)
     losses.loss_B.sum().backward()
     assert losses.loss_B.tolist() == pytest.approx([1000, 0])
     assert chosen.grad.tolist() == pytest.approx([-0.1, 0])
@@ -112,7 +118,7 @@ def test_a_step_down_the_sft_loss_makes_the_answer_likelier():
 def test_a_step_down_the_dpo_loss_prefers_the_chosen():
     """At equality the slope is -beta sigmoid(0) = -0.05 for chosen, +0.05 for rejected; the reference gets none of its own."""
     chosen, rejected = tensor(-3.0, grad=True), tensor(-3.0, grad=True)
-    reduce(dpo(chosen, rejected, tensor(-3.0), tensor(-3.0), beta=0.1), Totals(7, 1)).backward()
+    reduce(dpo(pairs(chosen, rejected, tensor(-3.0), tensor(-3.0)), beta=0.1), Totals(7, 1)).backward()
     assert chosen.grad.item() == pytest.approx(-0.05)
     assert rejected.grad.item() == pytest.approx(0.05)
 
@@ -193,7 +199,7 @@ def token_losses(objective, values_BT, mask_BT, rows):
 
 def pair_losses(_, values_BT, __, rows):
     v = values_BT[rows]
-    return dpo(v[:, 0], v[:, 1], v[:, 2].detach(), v[:, 3].detach())
+    return dpo(pairs(v[:, 0], v[:, 1], v[:, 2].detach(), v[:, 3].detach()))
 
 
 @pytest.mark.parametrize(("objective", "losses_of"), [(sft, token_losses), (retain, token_losses), (dpo, pair_losses)])
@@ -240,6 +246,6 @@ def test_metrics_carry_no_gradient():
         *sft(logps, mask([1, 1])).metrics.values(),
         *onset(logps[:, 0], logps, mask([1, 1])).metrics.values(),
         *retain(logps, mask([1, 1])).metrics.values(),
-        *dpo(logps[:, 0], logps[:, 1], logps[:, 0], logps[:, 1]).metrics.values(),
+        *dpo(pairs(logps[:, 0], logps[:, 1], logps[:, 0], logps[:, 1])).metrics.values(),
     ]
     assert not any(value.requires_grad for value in every)

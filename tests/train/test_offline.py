@@ -16,9 +16,10 @@ from accord.models.tree import Tree, collate, head_weight
 from accord.objectives.reduction import Totals, reduce
 from accord.objectives.sft import sft
 from accord.train import offline
-from accord.train.offline import Term, TrainSettings, fit, per_answer
+from accord.train.imitation import common_onsets, sft_task
+from accord.train.offline import Term, TrainSettings, fit
+from accord.train.preferences import answer_logps, preference_task
 from accord.train.states import freeze_states
-from accord.train.tasks import DPOTask, SFTTask, all_pair_logps, common_onsets
 from accord.types import Silent
 
 LN2 = math.log(2)
@@ -37,9 +38,12 @@ class ConstantTask:
     def totals(self, rows):
         return {"sft": Totals(sum(len(self.trees[i].answers[0]) for i in rows), len(rows))}
 
-    def terms(self, model, rows):
+    def before_step(self, model, rows):
+        return None
+
+    def terms(self, model, rows, shared):
         batch = collate([self.trees[i] for i in rows])
-        logps_BT, mask_BT = per_answer(model.logits.log_softmax(-1)[batch.targets_N], batch)
+        logps_BT, mask_BT = batch.by_answer(model.logits.log_softmax(-1)[batch.targets_N])
         logps_BT = torch.stack([logps_BT[b] + self.poison.get(row, 0.0) for b, row in enumerate(rows)])
         return [Term("sft", sft(logps_BT, mask_BT))]
 
@@ -149,8 +153,8 @@ def test_train_03_dpo_keep_end_all_pad(tmp_path, token_budget):
     assert torch.bincount(batch.answer_N).tolist() == [1, 9]
     assert batch.targets_N.tolist() == [21, *range(31, 40)]
     states = freeze_states(model, rows, 2, [False], tmp_path, Silent())
-    reference = all_pair_logps(model, rows, states, head_weight(model), Silent(), "reference")
-    task = DPOTask(rows, reference, states, head_weight(model))
+    reference = answer_logps(model, rows, states, head_weight(model), Silent(), "reference")
+    task = preference_task(rows, states, head_weight(model), reference)
     result = run(model, task, tmp_path, token_budget=token_budget, learning_rate=1e-2, epochs=3)
     assert result.skipped == 0
     assert all(math.isfinite(value) for step in result.steps for value in (step.loss, *step.metrics.values()))
@@ -203,8 +207,8 @@ def test_a_step_that_is_not_finite_is_skipped_and_the_others_are_taken(tmp_path,
 
 def test_a_finite_loss_with_an_infinite_gradient_is_skipped(tmp_path):
     class Root(ConstantTask):
-        def terms(self, model, rows):
-            (term,) = super().terms(model, rows)
+        def terms(self, model, rows, shared):
+            (term,) = super().terms(model, rows, shared)
             zero = (model.logits - model.logits.detach()).sum()
             return [replace(term, losses=replace(term.losses, loss_B=term.losses.loss_B + zero.sqrt()))]
 
@@ -278,11 +282,14 @@ class StopInside:
     def totals(self, rows):
         return self.task.totals(rows)
 
-    def terms(self, model, rows):
+    def before_step(self, model, rows):
+        return self.task.before_step(model, rows)
+
+    def terms(self, model, rows, shared):
         self.left -= 1
         if self.left == 0:
             raise StopError
-        return self.task.terms(model, rows)
+        return self.task.terms(model, rows, shared)
 
 
 PROBLEMS = {"sft": demo.sft_problem, "dpo": demo.dpo_problem}
@@ -376,7 +383,7 @@ def test_the_schedule_by_hand():
 def test_per_answer_by_hand():
     """Answers of 2, 1 and 3 tokens, flat 1 ... 6."""
     batch = collate([Tree((5,), ((6, 7), (8,))), Tree((5,), ((6, 7, 8),))])
-    values_BT, mask_BT = per_answer(torch.arange(1.0, 7.0), batch)
+    values_BT, mask_BT = batch.by_answer(torch.arange(1.0, 7.0))
     assert values_BT.tolist() == [[1, 2, 0], [3, 0, 0], [4, 5, 6]]
     assert mask_BT.int().tolist() == [[1, 1, 0], [1, 0, 0], [1, 1, 1]]
 
@@ -396,10 +403,11 @@ def test_paths_of_one_retained_row_count_as_rows_of_one_path(tmp_path):
         with scaled(model, 0.0):
             states = freeze_states(model, rows, 2, [False] + [True] * len(kept), tmp_path / name, Silent())
         head = head_weight(model)
-        task = SFTTask(rows, [True] + [False] * len(kept), states, head, head, onsets=(3, 7), retain_coefficient=4.0)
+        task = sft_task(rows, [True] + [False] * len(kept), states, head, head, onsets=(3, 7), retain_coefficient=4.0)
         totals = task.totals(range(len(rows)))
         assert totals == {"sft": Totals(4, 1), "retain": Totals(5, 2)}
-        terms = task.terms(model, range(len(rows)))
+        everything = range(len(rows))
+        terms = task.terms(model, everything, task.before_step(model, everything))
         assert [t.group for t in terms] == ["sft", "sft", "retain"]
         found.append([t.coefficient * reduce(t.losses, totals[t.group]).item() for t in terms])
     assert found[0] == pytest.approx(found[1], rel=1e-5)

@@ -16,10 +16,10 @@ def test_the_kept_states_give_what_the_whole_model_gives(tmp_path, first_layer):
         frozen = freeze_states(model, rows, first_layer, [i % 2 == 0 for i in range(9)], tmp_path, Silent())
         with torch.no_grad():
             base = [answer_states(model, collate([t])) for t in rows]
-    batch, hidden = frozen.answer_states(model, rows, [5, 0, 2])
+    batch, hidden = frozen.last_states(model, rows, [5, 0, 2])
     with torch.no_grad():
         plain = answer_states(model, collate([rows[i] for i in (5, 0, 2)]))
-    torch.testing.assert_close(hidden.detach(), plain, atol=1e-5, rtol=0)
+    torch.testing.assert_close(batch.predicting(hidden).detach(), plain, atol=1e-5, rtol=0)
     assert batch.n_answers == 6
     reference = frozen.reference([4, 0])
     torch.testing.assert_close(reference, torch.cat([base[4], base[0]]), atol=1e-5, rtol=0)

@@ -18,8 +18,9 @@ from tiny_llama import tiny
 from accord.models.adapters import add_lora, scaled
 from accord.models.tree import Tree, head_weight
 from accord.train import offline
+from accord.train.imitation import sft_task
+from accord.train.preferences import answer_logps, preference_task
 from accord.train.states import freeze_states
-from accord.train.tasks import DPOTask, SFTTask, all_pair_logps
 from accord.types import Silent
 
 
@@ -52,7 +53,7 @@ def sft_problem(folder, n=24, first_layer=2, learn=0.7, **more):
     learned = [rng.random() < learn for _ in rows]
     states = freeze_states(model, rows, first_layer, [not x for x in learned], folder, Silent())
     head = head_weight(model)
-    return model, SFTTask(rows, learned, states, head, head, onsets=(3, 7), **more)
+    return model, sft_task(rows, learned, states, head, head, onsets=(3, 7), **more)
 
 
 def dpo_problem(folder, n=16, first_layer=2, reference_scale=1.0, std=0.1):
@@ -61,8 +62,8 @@ def dpo_problem(folder, n=16, first_layer=2, reference_scale=1.0, std=0.1):
     states = freeze_states(model, rows, first_layer, [False] * n, folder, Silent())
     head = head_weight(model)
     with scaled(model, reference_scale):
-        ref_logps = all_pair_logps(model, rows, states, head, Silent(), "reference")
-    return model, DPOTask(rows, ref_logps, states, head)
+        ref_logps = answer_logps(model, rows, states, head, Silent(), "reference")
+    return model, preference_task(rows, states, head, ref_logps)
 
 
 def trained(model):

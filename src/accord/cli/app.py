@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -69,7 +70,7 @@ def _root(
     pass
 
 
-def _register() -> None:
+def _register(arguments: Sequence[str]) -> None:
     from accord.cli import align, chat, data, doctor, judge, policy, resume, train
 
     app.command(cls=Command, epilog=EPILOG)(align.align)
@@ -83,8 +84,11 @@ def _register() -> None:
         (judge, "judge", "Calibrate what scores answers against labels by people."),
     ):
         group: Any = typer.Typer(help=text, no_args_is_help=True, epilog=EPILOG)
-        for function in module.COMMANDS:
-            group.command(function.__name__.split("_")[-1], cls=Command, epilog=EPILOG)(function)
+        commands = [(function.__name__.split("_")[-1], function) for function in module.COMMANDS]
+        if module is train and "train" in arguments[:1]:  # to list the objectives loads torch
+            commands += train.pair_commands()
+        for verb, function in commands:
+            group.command(verb, cls=Command, epilog=EPILOG)(function)
         app.add_typer(group, name=name)
 
 
@@ -95,7 +99,7 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not debug:
         warnings.simplefilter("ignore")
-    _register()
+    _register(arguments)
     try:
         code = app(arguments, standalone_mode=False)
     except click.exceptions.Abort:

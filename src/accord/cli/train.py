@@ -1,14 +1,34 @@
-"""`accord train sft|dpo`."""
+"""`accord train sft|reward|kto`, and one verb for each objective on pairs (`dpo`, `ipo`, `simpo`, …)."""
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from accord.cli.options import FirstLayer, Method, Model, PrecisionName, Rank, Seed
+
+if TYPE_CHECKING:
+    from accord.recipes.held_out import HeldOut
+    from accord.types import Estimate
+
+Comparisons = Annotated[
+    Path, typer.Argument(help="Comparisons: prompt/chosen/rejected, TRL's formats, or hh-rlhf text; .gz too.")
+]
+Out = Annotated[Path, typer.Option(help="The run's folder.")]
+Dev = Annotated[Path | None, typer.Option(help="Held-out comparisons to measure preference accuracy on.")]
+Epochs = Annotated[int, typer.Option(min=1, help="Passes over the rows.")]
+LearningRate = Annotated[float, typer.Option(min=1e-12, help="The highest step size.")]
+RowsPerStep = Annotated[int, typer.Option(min=1, help="Rows an optimiser step takes up.")]
+Drop = Annotated[
+    bool, typer.Option(help="Leave out rows that cannot be used, and count them, instead of refusing the file.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def train_sft(
@@ -28,58 +48,178 @@ def train_sft(
     """Train on demonstrations, with the retain term on prompts that are not harmful."""
     from accord.cli.progress import make_progress
     from accord.recipes.settings import AlignSettings
-    from accord.recipes.training_runs import run_sft
+    from accord.recipes.sft_run import run_sft
 
     given = {"sft_epochs": epochs, "sft_learning_rate": learning_rate, "retain": retain}
     settings = AlignSettings(
         model=model, method=method, precision=precision, first_layer=first_layer, rank=rank, seed=seed,  # type: ignore[arg-type]
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )  # fmt: skip
-    result = run_sft(data, out, settings, make_progress())
-    print(json.dumps(result) if json_ else "\n".join(f"{k}: {v}" for k, v in result.items()))
+    _show(run_sft(data, out, settings, make_progress()), None, json_)
 
 
-def train_dpo(
-    data: Path = typer.Argument(
-        ..., help="Comparisons: prompt/chosen/rejected, TRL's formats, or hh-rlhf text; .gz too."
-    ),
-    out: Path = typer.Option(..., help="The run's folder."),
-    dev: Path = typer.Option(None, help="Held-out comparisons to measure preference accuracy on."),
+def _train_pairs(
+    data: Comparisons,
+    out: Out,
+    dev: Dev = None,
     model: Model = "starter",
     method: Method = "lora",
-    epochs: int = typer.Option(1, min=1, help="Passes over the pairs."),
-    learning_rate: float = typer.Option(2e-4, min=1e-12, help="The highest step size."),
-    beta: float = typer.Option(0.1, min=1e-6, help="How closely the reference is kept."),
+    epochs: Epochs = 1,
+    learning_rate: LearningRate = 2e-4,
+    rows_per_step: RowsPerStep = 8,
     rank: Rank = 16,
     first_layer: FirstLayer = 0,
-    drop: bool = typer.Option(
-        False, help="Leave out pairs that cannot be used, and count them, instead of refusing the file."
-    ),
+    drop: Drop = False,
     precision: PrecisionName = "auto",
     seed: Seed = 0,
-    json_: bool = typer.Option(False, "--json", help="Print the result as JSON."),
+    json_: AsJson = False,
+    *,
+    objective: str,
+    options: Mapping[str, float],
 ) -> None:
-    """Train on comparisons by DPO; with --dev, print held-out accuracy beside the base model's and a length-only rule's."""
     from accord.cli.progress import make_progress
-    from accord.recipes.settings import AlignSettings
-    from accord.recipes.training_runs import run_dpo
+    from accord.recipes.preference_run import run_preferences
+    from accord.recipes.settings import TrainingSettings
 
-    settings = AlignSettings(
+    settings = TrainingSettings(
         model=model, method=method, precision=precision, first_layer=first_layer, rank=rank, seed=seed,  # type: ignore[arg-type]
-        dpo_epochs=epochs, dpo_learning_rate=learning_rate, dpo_beta=beta,
+        epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step,
     )  # fmt: skip
-    result = run_dpo(data, dev, out, settings, drop, make_progress())
+    facts, held_out = run_preferences(data, dev, out, objective, options, settings, drop, make_progress())
+    _show(facts, held_out, json_)
+
+
+def train_reward(
+    data: Comparisons,
+    out: Out,
+    dev: Dev = None,
+    model: Model = "starter",
+    method: Method = "lora",
+    epochs: Epochs = 1,
+    learning_rate: LearningRate = 2e-4,
+    rows_per_step: RowsPerStep = 8,
+    centring: float = typer.Option(0.0, min=0.0, help="Pull of a pair's scores towards 0."),
+    margin: float = typer.Option(0.0, min=0.0, help="By how much a preference of strength 1 should lead."),
+    rank: Rank = 16,
+    first_layer: FirstLayer = 0,
+    drop: Drop = False,
+    precision: PrecisionName = "auto",
+    seed: Seed = 0,
+    cost: bool = typer.Option(False, "--cost", help="Score harm, with 0 as the border between safe and unsafe."),
+    json_: AsJson = False,
+) -> None:
+    """Train a reward model; with --dev, print its held-out accuracy and calibration beside the base model's and length rules'."""
+    from accord.cli.progress import make_progress
+    from accord.recipes.reward_run import run_reward
+    from accord.recipes.settings import TrainingSettings
+
+    settings = TrainingSettings(
+        model=model, method=method, precision=precision, first_layer=first_layer, rank=rank, seed=seed,  # type: ignore[arg-type]
+        epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step,
+    )  # fmt: skip
+    facts, held_out = run_reward(data, dev, out, centring, margin, cost, settings, drop, make_progress())
+    _show(facts, held_out, json_)
+
+
+def train_kto(
+    data: Path = typer.Argument(..., help="Rows of prompt/completion/label, or comparisons, which are taken apart."),
+    out: Path = typer.Option(..., help="The run's folder."),
+    model: Model = "starter",
+    method: Method = "lora",
+    epochs: Epochs = 1,
+    learning_rate: LearningRate = 2e-4,
+    rows_per_step: RowsPerStep = 16,
+    beta: float = typer.Option(0.1, min=1e-6, help="How closely the reference is kept."),
+    desirable_weight: float = typer.Option(1.0, min=0.0, help="Weight of a desirable answer's loss."),
+    undesirable_weight: float = typer.Option(1.0, min=0.0, help="Weight of an undesirable one's."),
+    rank: Rank = 16,
+    first_layer: FirstLayer = 0,
+    drop: Drop = False,
+    precision: PrecisionName = "auto",
+    seed: Seed = 0,
+    json_: AsJson = False,
+) -> None:
+    """Train on answers that are each marked good or bad (KTO)."""
+    from accord.cli.progress import make_progress
+    from accord.recipes.settings import TrainingSettings
+    from accord.recipes.unpaired_run import run_kto
+
+    settings = TrainingSettings(
+        model=model, method=method, precision=precision, first_layer=first_layer, rank=rank, seed=seed,  # type: ignore[arg-type]
+        epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step,
+    )  # fmt: skip
+    facts = run_kto(data, out, beta, desirable_weight, undesirable_weight, settings, drop, make_progress())
+    _show(facts, None, json_)
+
+
+def pair_commands() -> Iterator[tuple[str, Callable[..., None]]]:
+    """Return a verb for each objective on pairs, whose own options stand beside the shared ones."""
+    from accord.resolve import names_in, options_of, resolve
+
+    for name in names_in("accord.objectives"):
+        loss = resolve("accord.objectives", name)
+        if next(iter(inspect.signature(loss).parameters)) == "pairs":
+            yield name.replace("_", "-"), _pair_command(name, loss, options_of(loss))
+
+
+def _pair_command(name: str, loss: Callable[..., Any], options: Mapping[str, inspect.Parameter]) -> Callable[..., None]:
+    shared = [
+        p
+        for p in inspect.signature(_train_pairs, eval_str=True).parameters.values()
+        if p.name not in ("objective", "options")
+    ]
+    own = [
+        inspect.Parameter(
+            option,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=p.default,
+            annotation=Annotated[float, typer.Option(help=f"{name}'s {option.replace('_', ' ')}.")],
+        )
+        for option, p in options.items()
+    ]
+
+    def command(**given: Any) -> None:
+        values = {option: given.pop(option) for option in options}
+        _train_pairs(**given, objective=name, options=values)
+
+    parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in shared), *own]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    module = inspect.getmodule(loss)
+    command.__doc__ = (
+        f"{(module.__doc__ or '').strip()}\n\nTrains on comparisons; with --dev, prints held-out accuracy."
+    )
+    return command
+
+
+def _show(facts: Mapping[str, Any], held_out: HeldOut | None, json_: bool) -> None:
     if json_:
-        print(json.dumps({**result.facts, "accuracy": {k: asdict(v) for k, v in result.accuracy.items()}}))
+        print(json.dumps({**facts, **(asdict(held_out) if held_out else {})}))
         return
-    for name, fact in result.facts.items():
+    for name, fact in facts.items():
         print(f"{name}: {fact}")
-    for name, e in result.accuracy.items():
-        if e.value is None:
-            print(f"held-out preference accuracy, {name}: not measured ({e.method})")
-        else:
-            print(f"held-out preference accuracy, {name}: {e.value:.1%} [{e.low:.1%}, {e.high:.1%}] "
-                  f"(n={e.n}, {e.n_unscored} ties; {e.method})")  # fmt: skip
+    if held_out is None:
+        return
+    for name, estimate in held_out.accuracy.items():
+        print(f"held-out preference accuracy, {name}: {_told(estimate)}")
+    for name, estimate in held_out.slices.items():
+        print(f"of these, {name}: {_told(estimate)}")
+    for b in held_out.calibration:
+        said = "none" if b.predicted is None else f"{b.predicted:.1%} on average"
+        print(f"sure of a preference by {b.low:.0%} to {b.high:.0%} ({said}): right in {_told(b.observed)}")
+    error = held_out.calibration_error
+    print(
+        f"mean distance of the two: {'not measured' if error is None else f'{error:.1%}'} (biased upwards in small samples)"
+    )
 
 
-COMMANDS = (train_sft, train_dpo)
+def _told(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return f"not measured (n=0, {estimate.n_unscored} ties)"
+    return (
+        f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}] (n={estimate.n}, {estimate.n_unscored} ties; "
+        f"{estimate.method})"
+    )
+
+
+COMMANDS = (train_sft, train_reward, train_kto)

@@ -124,10 +124,10 @@ def comparison_of(row: Row, pair: Pair, origin: str) -> Comparison:
     Without an id it is `origin` and line; without a family, all comparisons of one prompt share one.
 
     Raises:
-        DataError: if `split` is unknown or one of the keys is not text.
+        DataError: if `split` is unknown or one of the keys holds something else than it should.
     """
     got: dict[str, str] = {}
-    for name in ("id", "family", "source", "clause", "split"):
+    for name in ("id", "family", "source", "clause", "split", "group_id"):
         value = row.data.get(name, "")
         if name == "id" and isinstance(value, int):
             value = str(value)
@@ -141,7 +141,35 @@ def comparison_of(row: Row, pair: Pair, origin: str) -> Comparison:
     family = got["family"] or hashlib.sha256(canonical.encode()).hexdigest()[:16]
     id = got["id"] or f"{origin}:{row.line}"
     source = got["source"] or origin
-    return Comparison(id, pair.messages, pair.chosen, pair.rejected, family, cast(Split, split), source, got["clause"])
+    return Comparison(
+        id=id,
+        messages=pair.messages,
+        chosen=pair.chosen,
+        rejected=pair.rejected,
+        family=family,
+        split=cast(Split, split),
+        source=source,
+        clause=got["clause"],
+        preference=_share(row.data, "preference"),
+        strength=_share(row.data, "strength"),
+        group_id=got["group_id"],
+        chosen_safe=_flag(row.data, "chosen_safe"),
+        rejected_safe=_flag(row.data, "rejected_safe"),
+    )
+
+
+def _share(row: Mapping[str, Any], name: str) -> float | None:
+    value = row.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1):
+        raise DataError(f"'{name}' is {value!r:.60}; expected a number from 0 to 1")
+    return value
+
+
+def _flag(row: Mapping[str, Any], name: str) -> bool | None:
+    value = row.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise DataError(f"'{name}' is {value!r:.60}; expected true or false")
+    return value
 
 
 def parse_hh(text: str) -> Conversation:

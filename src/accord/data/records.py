@@ -122,7 +122,12 @@ def to_row(record: Record, reference: str | None = None) -> dict[str, Any]:
                 "rejected": [{"role": "assistant", "content": record.rejected}],
             }
             row = {"id": record.id, "prompt": messages_to_rows(record.messages), **answers, "split": record.split}
-            return row | _said(record, ("family", "source", "clause"))
+            rated = ("preference", "strength", "chosen_safe", "rejected_safe")
+            return (
+                row
+                | _said(record, ("family", "source", "clause", "group_id"))
+                | {name: value for name in rated if (value := getattr(record, name)) is not None}
+            )
         case Choice():
             return {name: getattr(record, name) for name in (*_CHOICE, "split")} | {"choices": list(record.choices)}
         case Attempt():

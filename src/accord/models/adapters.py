@@ -12,6 +12,7 @@ from torch import nn
 
 from accord.errors import SettingsError
 from accord.models.load import LoadedModel
+from accord.models.reward import SCORE
 from accord.models.tree import decoder_of
 
 
@@ -23,18 +24,22 @@ def n_layers(model: nn.Module) -> int:
 def add_lora(loaded: LoadedModel, rank: int, first_layer: int, alpha: float | None = None) -> PeftModel:
     """Put LoRA on every linear map of the layers from `first_layer` on; the adapter's weights are fp32.
 
+    A reward model's head is trained whole, and saved with the adapter.
+
     Raises:
         SettingsError: `first_layer` is no layer of the model.
     """
     total = n_layers(loaded.model)
     if not 0 <= first_layer < total:
         raise SettingsError(f"first adapted layer {first_layer} is not one of the model's layers 0 to {total - 1}")
+    scores = hasattr(loaded.model, SCORE)
     config = LoraConfig(
         r=rank,
         lora_alpha=rank if alpha is None else alpha,
         target_modules=sorted(_linear_names(loaded.model)),
         layers_to_transform=list(range(first_layer, total)) if first_layer else None,
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if scores else "CAUSAL_LM",
+        modules_to_save=[SCORE] if scores else None,
     )
     model = get_peft_model(loaded.model, config)
     model.peft_config["default"].base_model_name_or_path = loaded.model.config._name_or_path

@@ -72,7 +72,7 @@ def starter_folder() -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
     try:
-        with _Quiet():
+        with quiet_loading():
             source = {"gguf_file": gguf.name}
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **source)
             model = AutoModelForCausalLM.from_pretrained(
@@ -96,28 +96,46 @@ def load_model(name: str, precision: Precision = "auto", device: torch.device | 
         ModelError: nothing by that name can be loaded, or the tokenizer has no chat template.
     """
     device = device or pick_device()
-    folder = _resolve(name)
-    adapter = Path(folder) / "adapter_config.json"
-    base = _base_of(adapter) if adapter.exists() else folder
+    folder = resolve(name)
+    adapted = (Path(folder) / "adapter_config.json").exists()
+    base = base_of(Path(folder)) if adapted else folder
     dtype = choose_dtype(precision, device)
+    tokenizer = load_tokenizer(name)
     try:
-        with _Quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+        with quiet_loading():
             model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="sdpa")
     except (OSError, ValueError, KeyError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"cannot load model '{name}': {first_line}") from error
-    if adapter.exists():
+        raise _not_loaded(name, error) from error
+    if adapted:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, folder).merge_and_unload()
+    model.to(device).eval().requires_grad_(False)
+    return LoadedModel(model, tokenizer, name, str(base), fingerprint(Path(folder)), device)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a model.
+
+    Raises:
+        ModelError: there is none by that name, or it has no chat template.
+    """
+    try:
+        with quiet_loading():
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve(name))
+    except (OSError, ValueError, KeyError) as error:
+        raise _not_loaded(name, error) from error
     if not getattr(tokenizer, "chat_template", None):
         raise ModelError(
             f"model '{name}' has no chat template, so there is no telling where an answer begins; use an instruct model, "
             "or save a 'chat_template.jinja' in its folder"
         )
-    model.to(device).eval().requires_grad_(False)
-    return LoadedModel(model, tokenizer, name, str(base), fingerprint(Path(folder)), device)
+    return tokenizer
+
+
+def _not_loaded(name: str, error: Exception) -> ModelError:
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ModelError(f"cannot load model '{name}': {first_line}")
 
 
 def fingerprint(folder: Path) -> str:
@@ -144,7 +162,12 @@ def window(model: PreTrainedModel) -> int:
     return int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
 
 
-def _resolve(name: str) -> str:
+def resolve(name: str) -> str:
+    """Return the folder, or hub id, that a model's name stands for.
+
+    Raises:
+        ModelError: there is no such folder, or it holds no model.
+    """
     if name == STARTER:
         return str(starter_folder())
     path = Path(name)
@@ -159,8 +182,9 @@ def _resolve(name: str) -> str:
     return name
 
 
-def _base_of(adapter_config: Path) -> str:
-    config: dict[str, Any] = json.loads(adapter_config.read_text())
+def base_of(folder: Path) -> str:
+    """Return the folder, or hub id, of the model that an adapter's folder names as its base."""
+    config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
     base = str(config.get("base_model_name_or_path") or "")
     if base.endswith(STARTER_NAME) and not Path(base).is_dir():
         return str(starter_folder())
@@ -175,7 +199,7 @@ def _file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-class _Quiet:
+class quiet_loading:  # noqa: N801 (used as a function)
     """Silences transformers' progress bars and warnings while weights load; Accord shows its own progress."""
 
     def __enter__(self) -> None:

@@ -8,7 +8,7 @@ positions are known by where they stand in the tree.
 With adapters in the upper layers only, the hidden states that enter the first adapted layer never change: `split` runs the
 lower layers once (`lower`), and every later pass starts from what was kept (`upper`).
 
-Shapes: B rows, L positions, N supervised tokens over all answers, D hidden size.
+Shapes: B rows, L positions, A answers, N supervised tokens over all answers, T an answer's tokens, D hidden size.
 """
 
 from __future__ import annotations
@@ -51,9 +51,10 @@ class Tree:
 class TreeBatch:
     """Trees laid out in rows of one length. `predict_*` index the position whose state predicts each supervised token.
 
-    `answer_N` numbers the answers of the batch in order, and `n_answers` counts them; `tree_N` numbers the trees. `places`
-    holds, by tree, its row and the columns of its own tokens in order, the shared prefix included. `segments` say which columns
-    attend to which; they hold every column but padding once.
+    `answer_N` numbers the answers of the batch in order, and `n_answers` counts them; `tree_N` and `tree_A` number the trees.
+    `end_A` is the position of each answer's last token, `row_A` its row. `places` holds, by tree, its row and the columns of its
+    own tokens in order, the shared prefix included. `segments` say which columns attend to which; they hold every column but
+    padding once.
     """
 
     ids_BL: Tensor
@@ -64,6 +65,9 @@ class TreeBatch:
     targets_N: Tensor
     answer_N: Tensor
     tree_N: Tensor
+    row_A: Tensor
+    end_A: Tensor
+    tree_A: Tensor
     places: tuple[tuple[int, Tensor], ...]
     segments: tuple[Segment, ...]
     n_answers: int
@@ -76,6 +80,42 @@ class TreeBatch:
             if isinstance(value := getattr(self, name), Tensor)
         }
         return replace(self, **tensors)  # type: ignore[arg-type]
+
+    def some(self, trees: Sequence[int]) -> TreeBatch:
+        """Return the same rows with the answers of some trees only, numbered anew; `trees` ascends."""
+        wanted_T = torch.zeros(len(self.places), dtype=torch.bool, device=self.tree_N.device)
+        wanted_T[list(trees)] = True
+        in_N, in_A = wanted_T[self.tree_N], wanted_T[self.tree_A]
+        kept = {name: getattr(self, name)[in_N] for name in ("row_N", "predict_N", "targets_N", "tree_N")}
+        kept |= {name: getattr(self, name)[in_A] for name in ("row_A", "end_A", "tree_A")}
+        answer_N = (in_A.cumsum(0) - 1)[self.answer_N[in_N]]
+        return replace(self, **kept, answer_N=answer_N, n_answers=int(in_A.sum()))
+
+    def predicting(self, hidden_BLD: Tensor) -> Tensor:
+        """Return the state that predicts each supervised token. Shape [N, D]."""
+        return hidden_BLD[self.row_N, self.predict_N]
+
+    def ends(self, hidden_BLD: Tensor) -> Tensor:
+        """Return the state of each answer's last token. Shape [A, D]."""
+        return hidden_BLD[self.row_A, self.end_A]
+
+    def sums(self, values_N: Tensor) -> Tensor:
+        """Add up values of supervised tokens by answer. Shape [A]."""
+        return values_N.new_zeros(self.n_answers).index_add(0, self.answer_N, values_N)
+
+    def lengths(self) -> Tensor:
+        """Return each answer's number of tokens. Shape [A]."""
+        return torch.bincount(self.answer_N, minlength=self.n_answers)
+
+    def by_answer(self, values_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Lay values of supervised tokens out by answer: `values_AT` left-aligned, and which of them exist."""
+        counts_A = self.lengths()
+        starts_A = counts_A.cumsum(0) - counts_A
+        column_N = torch.arange(len(self.answer_N), device=values_N.device) - starts_A[self.answer_N]
+        width = int(counts_A.max())
+        mask_AT = torch.arange(width, device=values_N.device)[None] < counts_A[:, None]
+        values_AT = values_N.new_zeros(self.n_answers, width).index_put((self.answer_N, column_N), values_N)
+        return values_AT, mask_AT
 
     def is_first(self) -> Tensor:
         """Which of the supervised tokens begin an answer. Shape [N]."""
@@ -111,16 +151,21 @@ def collate(trees: Sequence[Tree]) -> TreeBatch:
         places[i][1][[len(trees[i].prompt) - 1, *range(first, end - 1)][: end - first]] for i, first, end in branches
     ]
     sizes = torch.tensor([end - first for _, first, end in branches])
-    tree_N = torch.tensor([i for i, _, _ in branches]).repeat_interleave(sizes)
+    tree_A = torch.tensor([i for i, _, _ in branches])
+    tree_N = tree_A.repeat_interleave(sizes)
+    row_T = torch.tensor([places[i][0] for i in range(len(trees))])
     return TreeBatch(
         ids_BL=ids,
         positions_BL=positions,
         mask_B1LL=_mask(tree_of, branch_of)[:, None],
-        row_N=torch.tensor([places[i][0] for i in range(len(trees))])[tree_N],
+        row_N=row_T[tree_N],
         predict_N=torch.cat(predict),
         targets_N=torch.tensor([x for t in trees for answer in t.answers for x in answer], dtype=torch.long),
         answer_N=torch.arange(len(branches)).repeat_interleave(sizes),
         tree_N=tree_N,
+        row_A=row_T[tree_A],
+        end_A=torch.stack([places[i][1][end - 1] for i, _, end in branches]),
+        tree_A=tree_A,
         places=tuple(places[i] for i in range(len(trees))),
         segments=tuple(_segments(trees, places, B, n_prefix)),
         n_answers=len(branches),
@@ -235,10 +280,14 @@ def _inner(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def last_states(model: nn.Module, batch: TreeBatch) -> Tensor:
+    """Return the last hidden state at each position. Shape [B, L, D]."""
+    return _run(decoder_of(model), batch, input_ids=batch.ids_BL)
+
+
 def answer_states(model: nn.Module, batch: TreeBatch) -> Tensor:
     """Return the last hidden state at each position that predicts a supervised token. Shape [N, D]."""
-    hidden = _run(decoder_of(model), batch, input_ids=batch.ids_BL)
-    return hidden[batch.row_N, batch.predict_N]
+    return batch.predicting(last_states(model, batch))
 
 
 def lower_states(model: nn.Module, batch: TreeBatch, first_layer: int) -> Tensor:
@@ -247,11 +296,10 @@ def lower_states(model: nn.Module, batch: TreeBatch, first_layer: int) -> Tensor
         return _run(lower, batch, input_ids=batch.ids_BL)
 
 
-def upper_answer_states(model: nn.Module, batch: TreeBatch, entering_BLD: Tensor, first_layer: int) -> Tensor:
-    """As `answer_states`, from what `lower_states` returned: only layers from `first_layer` on are run."""
+def upper_states(model: nn.Module, batch: TreeBatch, entering_BLD: Tensor, first_layer: int) -> Tensor:
+    """As `last_states`, from what `lower_states` returned: only layers from `first_layer` on are run."""
     with _layers(decoder_of(model), slice(first_layer, None), norm=True) as upper:
-        hidden = _run(upper, batch, inputs_embeds=entering_BLD)
-    return hidden[batch.row_N, batch.predict_N]
+        return _run(upper, batch, inputs_embeds=entering_BLD)
 
 
 def _run(decoder: Any, batch: TreeBatch, **inputs: Tensor) -> Tensor:

@@ -29,7 +29,10 @@ from accord.recipes.reporting import StageRecord, write_outputs
 from accord.recipes.settings import AlignSettings
 from accord.recipes.training import (
     Trainee,
+    check_window,
+    dpo_dials,
     make_trainee,
+    pair_objective,
     pair_tree,
     pair_trees,
     train_on_demonstrations,
@@ -187,10 +190,14 @@ class _Round:
             ids += [c.id for c in given]
         if not trees or not self.settings.dpo_epochs:
             return None, 0
+        check_window(trees, self.trainee.loaded, ids)
+        objective = pair_objective("dpo", beta=self.settings.dpo_beta)
         result = train_stage(
             self.trainee,
             self._stage("dpo", {}),
-            lambda folder: train_on_pairs(self.trainee, trees, ids, self.settings, folder, self.progress),
+            lambda folder: train_on_pairs(
+                self.trainee, trees, objective, dpo_dials(self.settings), folder, self.progress
+            ),
         )
         return result, len(trees)
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from accord.errors import SettingsError
 from accord.models.precision import Precision
+from accord.train.offline import TrainSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,36 @@ class AlignSettings:
     def asked(self) -> dict[str, Any]:
         """Return the settings as a run's manifest keeps them."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """The dials of a single training run. `first_layer` -1 puts adapters on the upper three fifths of the layers."""
+
+    model: str = "starter"
+    method: Literal["lora", "full"] = "lora"
+    precision: Precision = "auto"
+    first_layer: int = 0
+    rank: int = 16
+    epochs: int = 1
+    learning_rate: float = 2e-4
+    rows_per_step: int = 8
+    weight_decay: float = 0.05
+    seed: int = 0
+
+    def asked(self) -> dict[str, Any]:
+        """Return the settings as a run's manifest keeps them."""
+        return asdict(self)
+
+    def dials(self) -> TrainSettings:
+        """Return those of the loop."""
+        return TrainSettings(
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            rows_per_step=self.rows_per_step,
+            seed=self.seed + 1,
+        )
 
 
 def settings_from(asked: Mapping[str, Any]) -> AlignSettings:

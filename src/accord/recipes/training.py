@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from accord.errors import DataError
 from accord.models.adapters import add_lora, n_layers
@@ -18,14 +21,19 @@ from accord.models.load import LoadedModel, window
 from accord.models.packed import packed
 from accord.models.projection import Projection
 from accord.models.tree import Tree, head_weight
+from accord.objectives.pairs import Pairs
+from accord.objectives.reduction import Losses
 from accord.recipes.settings import AlignSettings
+from accord.resolve import resolve
 from accord.runs.atomic import load_tensors, save_tensors
 from accord.runs.folder import Stage
+from accord.train.imitation import common_onsets, sft_task
 from accord.train.offline import TrainResult, TrainSettings, fit, read_result, restore_weights
+from accord.train.preferences import answer_logps, preference_task
 from accord.train.states import freeze_states
-from accord.train.tasks import DPOTask, SFTTask, all_pair_logps, common_onsets
 from accord.types import Comparison, Demonstration, Message, Progress
 
+OBJECTIVES = "accord.objectives"
 # How chat models decline by themselves, in whatever words a policy's demonstrations decline.
 OWN_DECLINES = (
     "I'm sorry, but I can't help",
@@ -65,7 +73,27 @@ def train_stage(trainee: Trainee, stage: Stage, train: Callable[[Path], TrainRes
     return result
 
 
-def make_trainee(loaded: LoadedModel, settings: AlignSettings) -> Trainee:
+class Adapting(Protocol):
+    """What says which weights are trained."""
+
+    @property
+    def method(self) -> str:
+        """`lora` or `full`."""
+
+    @property
+    def first_layer(self) -> int:
+        """First layer with adapters; -1: the upper three fifths."""
+
+    @property
+    def rank(self) -> int:
+        """The adapters' rank."""
+
+    @property
+    def seed(self) -> int:
+        """Fixes the adapters' first weights."""
+
+
+def make_trainee(loaded: LoadedModel, settings: Adapting) -> Trainee:
     """Put adapters on the upper layers, or make every weight trainable. The seed fixes the adapters' first weights."""
     torch.manual_seed(settings.seed)
     chat = ChatFormat(loaded.tokenizer)
@@ -104,7 +132,7 @@ def train_on_demonstrations(
     # The base model's head: the weight itself where it is frozen, a copy of it where it will be trained.
     reference_head = head if isinstance(head, Projection) else head.detach().clone()
     onsets = common_onsets(trees, learned)
-    task = SFTTask(trees, learned, states, head, reference_head, onsets, settings.retain_tokens, settings.retain)
+    task = sft_task(trees, learned, states, head, reference_head, onsets, settings.retain_tokens, settings.retain)
     dials = _dials(settings, settings.sft_epochs, settings.sft_learning_rate, settings.seed)
     return fit(trainee.model, task, dials, folder, progress, "SFT", units=matched_rows(demonstrations))
 
@@ -151,26 +179,51 @@ def demonstration_trees(
     return trees
 
 
+@dataclass(frozen=True, slots=True)
+class PairObjective:
+    """An objective on pairs: its name, its loss with its options filled in, and whether it compares with a reference."""
+
+    name: str
+    loss: Callable[[Pairs], Losses]
+    needs_reference: bool
+
+
+def pair_objective(name: str, **options: float) -> PairObjective:
+    """Return an objective by the name of its module.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    loss = resolve(OBJECTIVES, name)
+    needs = sys.modules[loss.__module__].NEEDS
+    return PairObjective(name, partial(loss, **options), "ref_logps" in needs)
+
+
 def train_on_pairs(
     trainee: Trainee,
     trees: Sequence[Tree],
-    ids: Sequence[str],
-    settings: AlignSettings,
+    objective: PairObjective,
+    dials: TrainSettings,
     folder: Path,
     progress: Progress,
+    preference: Tensor | None = None,
 ) -> TrainResult:
-    """DPO from the model as it is now, which is its own reference."""
-    check_window(trees, trainee.loaded, ids)
+    """Prefer one answer to another, from the model as it is now, which is its own reference."""
     head = trainee.head
+    reference_file = folder / "reference.pt"
     with packed(trainee.model):
         states = freeze_states(trainee.model, trees, trainee.first_layer, [False] * len(trees), folder, progress)
-        reference_file = folder / "reference.pt"
-        if not reference_file.exists():
+        if objective.needs_reference and not reference_file.exists():
             stage = "reference log-probabilities"
-            save_tensors(reference_file, all_pair_logps(trainee.model, trees, states, head, progress, stage))
-    task = DPOTask(trees, load_tensors(reference_file), states, head, settings.dpo_beta)
-    dials = _dials(settings, settings.dpo_epochs, settings.dpo_learning_rate, settings.seed + 1)
-    return fit(trainee.model, task, dials, folder, progress, "DPO")
+            save_tensors(reference_file, answer_logps(trainee.model, trees, states, head, progress, stage))
+    ref_logps = load_tensors(reference_file) if objective.needs_reference else None
+    task = preference_task(trees, states, head, ref_logps, objective.loss, preference, objective.name)
+    return fit(trainee.model, task, dials, folder, progress, objective.name.upper().replace("_", " "))
+
+
+def dpo_dials(settings: AlignSettings) -> TrainSettings:
+    """Return the loop's dials for a round's second stage."""
+    return _dials(settings, settings.dpo_epochs, settings.dpo_learning_rate, settings.seed + 1)
 
 
 def _dials(settings: AlignSettings, epochs: int, learning_rate: float, seed: int) -> TrainSettings:
@@ -217,10 +270,26 @@ def check_window(trees: Sequence[Tree], loaded: LoadedModel, ids: Sequence[str])
         )
 
 
-def save_model(trainee: Trainee, folder: Path, card: str, scale: float, base_name: str) -> None:
+def plain_card(model: str, what: str) -> str:
+    """Return the model card of a single training run, which measures no safety."""
+    return (
+        f"---\nbase_model: {model}\nlibrary_name: peft\ntags: [accord]\n---\n\n{what} with Accord. Its safety was not "
+        "measured: `accord align` does that.\n"
+    )
+
+
+def save_model(
+    trainee: Trainee,
+    folder: Path,
+    card: str,
+    scale: float,
+    base_name: str,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> None:
     """Write the model as the ecosystem reads it: adapter or weights as safetensors, tokenizer, README.md.
 
-    `scale` is folded into the adapter, so that what is loaded acts at the strength that was measured.
+    `scale` is folded into the adapter, so that what is loaded acts at the strength that was measured. `tokenizer` is written
+    instead of the loaded one.
     """
     model: Any = trainee.model
     if trainee.first_layer or hasattr(model, "peft_config"):
@@ -232,5 +301,5 @@ def save_model(trainee: Trainee, folder: Path, card: str, scale: float, base_nam
         config.lora_alpha = kept
     else:
         model.save_pretrained(folder)
-    trainee.loaded.tokenizer.save_pretrained(folder)
+    (tokenizer or trainee.loaded.tokenizer).save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")

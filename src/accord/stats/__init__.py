@@ -2,6 +2,7 @@
 
 from accord.stats.agreement import cohen_kappa, raw_agreement
 from accord.stats.bootstrap import cluster_bootstrap, clustered_proportion, effective_size
+from accord.stats.calibration import CalibrationBin, calibration_curve, expected_calibration_error
 from accord.stats.intervals import (
     GroupedMean,
     WinRate,
@@ -16,13 +17,16 @@ from accord.stats.intervals import (
 from accord.stats.paired import PairedDifference, mcnemar_exact, newcombe_paired, paired_difference
 
 __all__ = [
+    "CalibrationBin",
     "GroupedMean",
     "PairedDifference",
     "WinRate",
+    "calibration_curve",
     "cluster_bootstrap",
     "clustered_proportion",
     "cohen_kappa",
     "effective_size",
+    "expected_calibration_error",
     "macro_mean",
     "mcnemar_exact",
     "mean",

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from accord.errors import AccordError
 from accord.models.packed import packed
-from accord.models.tree import Tree, TreeBatch, micro_batches
+from accord.models.tree import Tree, micro_batches
 from accord.objectives.reduction import Losses, Totals, reduce
 from accord.runs.atomic import load_tensors, save_tensors
 from accord.train.batches import steps_of_epoch
@@ -63,8 +63,11 @@ class Task(Protocol):
     def totals(self, rows: Sequence[int]) -> Mapping[str, Totals]:
         """Return, by group, how many supervised tokens and examples these rows hold."""
 
-    def terms(self, model: nn.Module, rows: Sequence[int]) -> list[Term]:
-        """Return the losses of one micro-batch."""
+    def before_step(self, model: nn.Module, rows: Sequence[int]) -> Any:
+        """Return what the losses of a step's rows have in common, computed before any of them."""
+
+    def terms(self, model: nn.Module, rows: Sequence[int], shared: Any) -> list[Term]:
+        """Return the losses of one micro-batch; `shared` is what `before_step` returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +166,9 @@ def _step(
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
     optimizer.zero_grad()
+    shared = task.before_step(model, rows)
     for micro in micro_batches(task.trees, rows, settings.token_budget):
-        terms = task.terms(model, micro)
+        terms = task.terms(model, micro, shared)
         loss = torch.stack([term.coefficient * reduce(term.losses, totals[term.group]) for term in terms]).sum()
         accelerator.backward(loss)
         loss_sum += loss.item()
@@ -236,14 +240,3 @@ class _State:
         torch.set_rng_state(kept["rng"])
         logs = [StepLog(step, loss, metrics) for step, loss, metrics in kept["logs"]]
         return int(kept["step"]), logs, int(kept["skipped"]), int(kept["skipped_in_a_row"]), float(kept["seconds"])
-
-
-def per_answer(values_N: Tensor, batch: TreeBatch) -> tuple[Tensor, Tensor]:
-    """Lay flat per-token values out by answer: `values_BT` left-aligned and their mask. B answers of the batch."""
-    counts_B = torch.bincount(batch.answer_N, minlength=batch.n_answers)
-    starts_B = counts_B.cumsum(0) - counts_B
-    column_N = torch.arange(len(batch.answer_N), device=values_N.device) - starts_B[batch.answer_N]
-    width = int(counts_B.max())
-    mask_BT = torch.arange(width, device=values_N.device)[None] < counts_B[:, None]
-    values_BT = values_N.new_zeros(batch.n_answers, width).index_put((batch.answer_N, column_N), values_N)
-    return values_BT, mask_BT

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from accord.models.tree import (
     Tree,
     TreeBatch,
-    answer_states,
     collate,
+    last_states,
     lower_states,
     micro_batches,
-    upper_answer_states,
+    upper_states,
 )
 from accord.runs.atomic import load_tensors, save_tensors
 from accord.types import Progress
@@ -39,16 +39,16 @@ class FrozenStates:
     entering: Mapping[int, Tensor]
     last: Mapping[int, Tensor]
 
-    def answer_states(self, model: nn.Module, trees: Sequence[Tree], rows: Sequence[int]) -> tuple[TreeBatch, Tensor]:
-        """Return a batch and the model's last hidden state at each position that predicts a supervised token."""
+    def last_states(self, model: nn.Module, trees: Sequence[Tree], rows: Sequence[int]) -> tuple[TreeBatch, Tensor]:
+        """Return a batch of some rows and the model's last hidden state at each position. Shape [B, L, D]."""
         device = next(model.parameters()).device
         batch = collate([trees[i] for i in rows]).to(device)
         if not self.first_layer:
-            return batch, answer_states(model, batch)
+            return batch, last_states(model, batch)
         entering_BLD = self.entering[rows[0]].new_zeros(*batch.ids_BL.shape, self.entering[rows[0]].shape[-1])
         for i, (b, columns) in zip(rows, batch.places, strict=True):
             entering_BLD[b, columns] = self.entering[i]
-        return batch, upper_answer_states(model, batch, entering_BLD.to(device), self.first_layer)
+        return batch, upper_states(model, batch, entering_BLD.to(device), self.first_layer)
 
     def reference(self, rows: Sequence[int]) -> Tensor:
         """Return the reference's last states of some rows, concatenated in their order. Shape [N, D]."""
@@ -100,9 +100,8 @@ def _shard(
                 {i: states_BLD[b, columns].cpu() for i, (b, columns) in zip(rows, batch.places, strict=True)}
             )
         if want_last[rows[0]]:
-            if states_BLD is None:
-                last_ND = answer_states(model, batch)
-            else:
-                last_ND = upper_answer_states(model, batch, states_BLD, first_layer)
+            plain = states_BLD is None
+            last_BLD = last_states(model, batch) if plain else upper_states(model, batch, states_BLD, first_layer)  # type: ignore[arg-type]
+            last_ND = batch.predicting(last_BLD)
             last.update({i: last_ND[batch.tree_N == n] for n, i in enumerate(rows)})
     return {"entering": entering, "last": last}

@@ -1,0 +1,107 @@
+"""What a model, or a rule, makes of held-out comparisons: accuracy, calibration, and where it goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.data.near_duplicates import nearest
+from accord.errors import DataError
+from accord.stats import CalibrationBin, calibration_curve, expected_calibration_error, proportion
+from accord.types import Comparison, Estimate, Prompt
+
+CONFIDENCE_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+# By how much the chosen answer is the longer one, in characters, relative to the rejected one.
+LENGTH_SLICES = (
+    ("chosen at most half as long", 0.0, 0.5),
+    ("chosen shorter", 0.5, 1.0),
+    ("chosen as long or longer", 1.0, 2.0),
+    ("chosen at least twice as long", 2.0, float("inf")),
+)
+STRENGTH_SLICES = (
+    ("slight preference (strength below 1/3)", 0.0, 1 / 3),
+    ("clear preference", 1 / 3, 2 / 3),
+    ("strong preference (2/3 and above)", 2 / 3, float("inf")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Accuracies by whose they are; of the scores themselves also their calibration and accuracies by slice."""
+
+    accuracy: Mapping[str, Estimate]
+    calibration: Sequence[CalibrationBin]
+    calibration_error: float | None
+    slices: Mapping[str, Estimate]
+
+
+def preference_accuracy(scores_R2: Tensor) -> Estimate:
+    """Return how often the chosen answer scores higher. Ties decide nothing: they are counted apart. Shape [R, 2]."""
+    margin = scores_R2[:, 0] - scores_R2[:, 1]
+    ties = int((margin == 0).sum())
+    return proportion(int((margin > 0).sum()), len(margin) - ties, {"tie": ties} if ties else {})
+
+
+def length_rules(comparisons: Sequence[Comparison]) -> dict[str, Estimate]:
+    """Return the accuracy of preferring the longer answer, and the shorter."""
+    sizes = torch.tensor([[len(c.chosen), len(c.rejected)] for c in comparisons], dtype=torch.float32)
+    return {
+        "longer answer preferred": preference_accuracy(sizes),
+        "shorter answer preferred": preference_accuracy(-sizes),
+    }
+
+
+def measure(comparisons: Sequence[Comparison], scores_R2: Tensor, beside: Mapping[str, Estimate], name: str) -> HeldOut:
+    """Return what there is to say of scores whose difference is the logit of a preference; `beside` are others' accuracies."""
+    margins = scores_R2[:, 0] - scores_R2[:, 1]
+    decided = margins != 0
+    bins = calibration_curve(
+        torch.sigmoid(margins[decided].abs().double()).tolist(), (margins[decided] > 0).tolist(), CONFIDENCE_EDGES
+    )
+    return HeldOut(
+        accuracy={name: preference_accuracy(scores_R2), **beside, **length_rules(comparisons)},
+        calibration=bins,
+        calibration_error=expected_calibration_error(bins),
+        slices={
+            **_sliced(comparisons, scores_R2, lambda c: len(c.chosen) / len(c.rejected), LENGTH_SLICES),
+            **_sliced(comparisons, scores_R2, lambda c: c.strength, STRENGTH_SLICES),
+        },
+    )
+
+
+def _sliced(
+    comparisons: Sequence[Comparison],
+    scores_R2: Tensor,
+    value_of: Callable[[Comparison], float | None],
+    slices: Sequence[tuple[str, float, float]],
+) -> dict[str, Estimate]:
+    values = [value_of(c) for c in comparisons]
+    if all(v is None for v in values):
+        return {}
+    return {
+        name: preference_accuracy(scores_R2[[i for i, v in enumerate(values) if v is not None and low <= v < high]])
+        for name, low, high in slices
+    }
+
+
+def unlike_training(held_out: Sequence[Comparison], train: Sequence[Comparison]) -> list[Comparison]:
+    """Return the held-out comparisons whose prompt is no near-duplicate of a training prompt.
+
+    Raises:
+        DataError: none is left.
+    """
+    alike = {d.a for d in nearest(_prompts(held_out, "verify"), _prompts(train, "train"))}
+    kept = [c for c in held_out if c.id not in alike]
+    if not kept:
+        raise DataError(
+            "every held-out pair's prompt nearly equals a training prompt: nothing independent is left to measure on"
+        )
+    return kept
+
+
+def _prompts(comparisons: Sequence[Comparison], split: Any) -> list[Prompt]:
+    return [Prompt(c.id, c.messages, "ordinary", c.clause, c.family, split) for c in comparisons]

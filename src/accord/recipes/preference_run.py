@@ -1,0 +1,114 @@
+"""`accord train dpo` and every other objective on pairs: one run folder, one stage, one model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.data.checks import read_comparisons
+from accord.models.adapters import scaled
+from accord.models.load import load_model, published_name
+from accord.models.packed import packed
+from accord.recipes.held_out import HeldOut, measure, preference_accuracy, unlike_training
+from accord.recipes.reporting import machine_facts
+from accord.recipes.settings import TrainingSettings
+from accord.recipes.training import (
+    Trainee,
+    check_window,
+    make_trainee,
+    pair_objective,
+    pair_trees,
+    plain_card,
+    save_model,
+    train_on_pairs,
+    train_stage,
+)
+from accord.runs.atomic import file_digest
+from accord.runs.folder import open_run
+from accord.train.preferences import answer_logps
+from accord.train.states import FrozenStates
+from accord.types import Comparison, Progress
+
+
+def run_preferences(
+    data: Path,
+    dev: Path | None,
+    out: Path,
+    name: str,
+    options: Mapping[str, float],
+    settings: TrainingSettings,
+    drop: bool,
+    progress: Progress,
+) -> tuple[dict[str, Any], HeldOut | None]:
+    """Train on comparisons by an objective on pairs; measure preference accuracy on held-out ones.
+
+    The reference is the model that training starts from. Held-out pairs whose prompt nearly equals a training prompt are left
+    out and counted.
+
+    Raises:
+        DataError: rows that cannot be used (without `drop`), or that do not fit the model's window.
+    """
+    objective = pair_objective(name, **options)
+    given = read_comparisons(data, drop=drop)
+    held_out = read_comparisons(dev, drop=drop) if dev else None
+    kept = unlike_training(held_out.comparisons, given.comparisons) if held_out else []
+    loaded = load_model(settings.model, settings.precision)
+    trainee = make_trainee(loaded, settings)
+    trees = pair_trees(trainee.chat, given.comparisons)
+    ids = [c.id for c in given.comparisons]
+    check_window(trees, loaded, ids)
+    asked = {
+        **settings.asked(),
+        "verb": f"train {name}",
+        **options,
+        "data": file_digest(data),
+        "dev": file_digest(dev) if dev else "",
+    }
+    reference = f"the starting model, {settings.model}"
+    run = open_run(out, asked, {**machine_facts(trainee), "reference": reference})
+    stage = run.stage(name, {"model": loaded.fingerprint})
+    facts: dict[str, Any] = {"pairs": str(given.report), "reference": reference}
+    before = None
+    if held_out:
+        facts["held-out pairs"] = (
+            f"{held_out.report}, near-duplicates of training left out: {len(held_out.comparisons) - len(kept)}"
+        )
+        with scaled(trainee.model, 0.0):
+            before = _logps(trainee, kept, progress, "held-out pairs, base model")
+    preference = None
+    if any(c.preference is not None for c in given.comparisons):
+        preference = torch.tensor([1.0 if c.preference is None else c.preference for c in given.comparisons])
+    result = train_stage(
+        trainee,
+        stage,
+        lambda folder: train_on_pairs(trainee, trees, objective, settings.dials(), folder, progress, preference),
+    )
+    facts |= {
+        "steps": len(result.steps),
+        "skipped steps": result.skipped,
+        "seconds": round(result.seconds, 1),
+        "pairs/s": round(len(trees) * settings.epochs / result.seconds, 2),
+    }
+    after = _logps(trainee, kept, progress, "held-out pairs, trained model") if held_out else None
+    card = plain_card(settings.model, f"{name} on {len(trees)} pairs")
+    save_model(trainee, out / "model", card, 1.0, published_name(settings.model, loaded))
+    facts["model"] = str(out / "model")
+    if before is None or after is None:
+        return facts, None
+    beside = {
+        f"{name} (log-probability)": preference_accuracy(after),
+        "base model (log-probability)": preference_accuracy(before),
+    }
+    implicit = options.get("beta", 1.0) * (after - before)
+    return facts, measure(kept, implicit, beside, f"{name} (implicit reward)")
+
+
+def _logps(trainee: Trainee, comparisons: list[Comparison], progress: Progress, stage: str) -> Tensor:
+    trees = pair_trees(trainee.chat, comparisons)
+    check_window(trees, trainee.loaded, [c.id for c in comparisons])
+    with packed(trainee.model):
+        return answer_logps(trainee.model, trees, FrozenStates(0, {}, {}), trainee.head, progress, stage)

@@ -1,0 +1,89 @@
+"""`accord train kto`: answers that are each marked good or bad, without pairs."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accord.data.ratings import read_ratings
+from accord.models.load import load_model, published_name
+from accord.models.packed import packed
+from accord.models.tree import Tree
+from accord.objectives.kto import kto
+from accord.recipes.reporting import machine_facts
+from accord.recipes.settings import TrainingSettings
+from accord.recipes.training import check_window, make_trainee, plain_card, save_model, train_stage
+from accord.runs.atomic import file_digest, load_tensors, save_tensors
+from accord.runs.folder import open_run
+from accord.train.mixture import Mixture
+from accord.train.offline import fit
+from accord.train.preferences import Marked, answer_logps, mismatched_trees
+from accord.train.states import FrozenStates, freeze_states
+from accord.types import Progress
+
+
+def run_kto(
+    data: Path,
+    out: Path,
+    beta: float,
+    desirable_weight: float,
+    undesirable_weight: float,
+    settings: TrainingSettings,
+    drop: bool,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train on marked answers; the reference is the model that training starts from.
+
+    Raises:
+        DataError: rows that cannot be used, that do not fit the model's window, or that are all marked alike.
+    """
+    ratings = read_ratings(data, drop=drop)
+    loaded = load_model(settings.model, settings.precision)
+    trainee = make_trainee(loaded, settings)
+    rendered = [trainee.chat.render(r.messages, r.answer) for r in ratings]
+    trees = [Tree(r.prompt, (r.answer,)) for r in rendered]
+    others = mismatched_trees(trees)
+    for rows in (trees, others):
+        check_window(rows, loaded, [r.id for r in ratings])
+    options = {"beta": beta, "desirable_weight": desirable_weight, "undesirable_weight": undesirable_weight}
+    asked = {**settings.asked(), "verb": "train kto", **options, "data": file_digest(data)}
+    reference = f"the starting model, {settings.model}"
+    run = open_run(out, asked, {**machine_facts(trainee), "reference": reference})
+    stage = run.stage("kto", {"model": loaded.fingerprint})
+
+    def train(folder: Path) -> Any:
+        head, reference_file = trainee.head, folder / "reference.pt"
+        with packed(trainee.model):
+            states = freeze_states(trainee.model, trees, trainee.first_layer, [False] * len(trees), folder, progress)
+            if not reference_file.exists():
+                plain = FrozenStates(0, {}, {})
+                own = answer_logps(trainee.model, trees, states, head, progress, "reference log-probabilities")
+                other = answer_logps(trainee.model, others, plain, head, progress, "the same of other prompts' answers")
+                save_tensors(reference_file, torch.cat([own, other], 1))
+        ref_R2 = load_tensors(reference_file)
+        part = Marked(
+            head=head,
+            desirable=torch.tensor([r.desirable for r in ratings]),
+            ref_logps=ref_R2[:, 0],
+            mismatched_trees=others,
+            mismatched_ref_logps=ref_R2[:, 1],
+            objective=partial(kto, beta=beta, desirable_weight=desirable_weight, undesirable_weight=undesirable_weight),
+        )
+        task = Mixture(trees, [0] * len(trees), (part,), states)
+        return fit(trainee.model, task, settings.dials(), folder, progress, "KTO")
+
+    result = train_stage(trainee, stage, train)
+    card = plain_card(settings.model, f"KTO on {len(ratings)} marked answers")
+    save_model(trainee, out / "model", card, 1.0, published_name(settings.model, loaded))
+    return {
+        "desirable": sum(r.desirable for r in ratings),
+        "undesirable": sum(not r.desirable for r in ratings),
+        "reference": reference,
+        "steps": len(result.steps),
+        "skipped steps": result.skipped,
+        "seconds": round(result.seconds, 1),
+        "model": str(out / "model"),
+    }

@@ -1,0 +1,115 @@
+"""Parts that say what a row's answer, or another distribution, says: demonstrations, the retain term, distillation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.models.head import any_of_logps, forward_kl, token_logps
+from accord.models.projection import Projection
+from accord.models.tree import Tree, TreeBatch
+from accord.objectives.onset import onset
+from accord.objectives.reduction import Losses, Totals
+from accord.objectives.retain import retain
+from accord.objectives.sft import sft
+from accord.train.mixture import Mixture, Part
+from accord.train.states import FrozenStates
+
+# A beginning that fewer answers share (a content word, say) also begins answers that are no refusals.
+MIN_ONSET_SHARE = 0.04
+
+
+@dataclass(frozen=True, slots=True)
+class Learned(Part):
+    """Rows whose answer is learned.
+
+    `onsets` are the tokens with which such answers begin: that one of them comes first, and the written one's next ones up to
+    `onset_tokens`, is a loss of its own beside the likelihood of the whole answer, whose first token belongs to the set in any
+    case. Without any, the likelihood is all.
+    """
+
+    trees: Sequence[Tree]
+    head: Projection | Tensor
+    onsets: tuple[int, ...] = ()
+    onset_tokens: int = 3
+    name: str = "sft"
+    coefficient: float = 1.0
+
+    def totals(self, rows: Sequence[int]) -> Totals:
+        """Count supervised tokens and answers."""
+        return count(self.trees, rows)
+
+    def losses(self, batch: TreeBatch, hidden_BLD: Tensor, rows: Sequence[int], shared: Any) -> list[Losses]:
+        """Return the negative log-likelihood, and the onset's."""
+        hidden_ND = batch.predicting(hidden_BLD)
+        logps_AT, mask_AT = batch.by_answer(token_logps(hidden_ND, self.head, batch.targets_N))
+        whole = sft(logps_AT, mask_AT)
+        if not self.onsets:
+            return [whole]
+        first_N = batch.is_first()
+        targets_A = batch.targets_N[first_N]
+        sets_AS = torch.cat([targets_A.new_tensor(self.onsets).expand(len(targets_A), -1), targets_A[:, None]], 1)
+        set_logps_A = any_of_logps(hidden_ND[first_N], self.head, sets_AS)
+        n = self.onset_tokens
+        return [whole, onset(set_logps_A, logps_AT[:, :n], mask_AT[:, :n])]
+
+
+@dataclass(frozen=True, slots=True)
+class Matched(Part):
+    """Rows along whose answers another distribution is kept to: the base model's (`retain`), or a teacher's (`distillation`).
+
+    A row may hold several answers, each a path. `teacher_head` and the last states in `states` are that distribution.
+    """
+
+    trees: Sequence[Tree]
+    states: FrozenStates
+    head: Projection | Tensor
+    teacher_head: Projection | Tensor
+    objective: Callable[[Tensor, Tensor], Losses] = retain
+    name: str = "retain"
+    coefficient: float = 1.0
+
+    def totals(self, rows: Sequence[int]) -> Totals:
+        """Count supervised tokens and answers."""
+        return count(self.trees, rows)
+
+    def losses(self, batch: TreeBatch, hidden_BLD: Tensor, rows: Sequence[int], shared: Any) -> list[Losses]:
+        """Return the divergence from that distribution."""
+        teacher_ND = self.states.reference(rows).to(hidden_BLD.device)
+        kl_N = forward_kl(batch.predicting(hidden_BLD), self.head, teacher_ND, self.teacher_head)
+        return [self.objective(*batch.by_answer(kl_N))]
+
+
+def sft_task(
+    trees: Sequence[Tree],
+    learned: Sequence[bool],
+    states: FrozenStates,
+    head: Projection | Tensor,
+    reference_head: Projection | Tensor,
+    onsets: tuple[int, ...],
+    onset_tokens: int = 3,
+    retain_coefficient: float = 1.0,
+) -> Mixture:
+    """Learn the answers of some rows; on the others stay with the base model (`learned[i]` says which)."""
+    parts = (
+        Learned(trees, head, onsets, onset_tokens),
+        Matched(trees, states, head, reference_head, coefficient=retain_coefficient),
+    )
+    return Mixture(trees, [0 if learn else 1 for learn in learned], parts, states)
+
+
+def common_onsets(trees: Sequence[Tree], learned: Sequence[bool]) -> tuple[int, ...]:
+    """Return the tokens with which at least `MIN_ONSET_SHARE` of the learned answers begin."""
+    first = Counter(t.answers[0][0] for t, learn in zip(trees, learned, strict=True) if learn)
+    return tuple(sorted(token for token, n in first.items() if n >= MIN_ONSET_SHARE * first.total()))
+
+
+def count(trees: Sequence[Tree], rows: Sequence[int]) -> Totals:
+    """Count the supervised tokens and the answers of some rows."""
+    answers = [answer for i in rows for answer in trees[i].answers]
+    return Totals(tokens=sum(map(len, answers)), examples=len(answers))

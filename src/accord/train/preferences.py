@@ -1,0 +1,155 @@
+"""Parts that prefer: pairs of answers under any objective on pairs, and answers that are each marked good or bad."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from accord.models.head import token_logps
+from accord.models.projection import Projection
+from accord.models.tree import Tree, TreeBatch, answer_states, collate, micro_batches
+from accord.objectives.dpo import dpo
+from accord.objectives.kto import kl_baseline, kto, mismatched
+from accord.objectives.pairs import Pairs
+from accord.objectives.reduction import Losses, Totals
+from accord.train.mixture import Mixture, Part
+from accord.train.states import FORWARD_TOKENS, FrozenStates
+from accord.types import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Preferred(Part):
+    """Rows of two answers, the preferred one first.
+
+    `ref_logps` [R, 2] are the reference's, by row, and `preference` [R] the raters' probabilities; None where the objective
+    needs none, or no row has one.
+    """
+
+    head: Projection | Tensor
+    objective: Callable[[Pairs], Losses] = dpo
+    ref_logps: Tensor | None = None
+    preference: Tensor | None = None
+    name: str = "dpo"
+    coefficient: float = 1.0
+
+    def totals(self, rows: Sequence[int]) -> Totals:
+        """Count pairs."""
+        return Totals(tokens=0, examples=len(rows))
+
+    def losses(self, batch: TreeBatch, hidden_BLD: Tensor, rows: Sequence[int], shared: Any) -> list[Losses]:
+        """Return the pairs' losses."""
+        logps_B2 = _answer_logps(batch, batch.predicting(hidden_BLD), self.head).view(-1, 2)
+        n_B2 = batch.lengths().view(-1, 2)
+        ref_B2 = _of(rows, self.ref_logps, logps_B2)
+        pairs = Pairs(
+            logps_B2[:, 0],
+            logps_B2[:, 1],
+            n_B2[:, 0],
+            n_B2[:, 1],
+            ref_chosen_B=None if ref_B2 is None else ref_B2[:, 0],
+            ref_rejected_B=None if ref_B2 is None else ref_B2[:, 1],
+            preference_B=_of(rows, self.preference, logps_B2),
+        )
+        return [self.objective(pairs)]
+
+
+@dataclass(frozen=True, slots=True)
+class Marked(Part):
+    """Rows of one answer, marked good or bad (`desirable`, by row), for KTO.
+
+    The level that answers are compared with is that of a whole step: answers to other prompts, one a row, under the model as it
+    is when the step begins, and under the reference (`ref_logps` and `mismatched_ref_logps` [R], by row).
+    """
+
+    head: Projection | Tensor
+    desirable: Tensor
+    ref_logps: Tensor
+    mismatched_trees: Sequence[Tree]
+    mismatched_ref_logps: Tensor
+    objective: Callable[..., Losses] = kto
+    name: str = "kto"
+    coefficient: float = 1.0
+
+    def totals(self, rows: Sequence[int]) -> Totals:
+        """Count answers."""
+        return Totals(tokens=0, examples=len(rows))
+
+    def before_step(self, model: nn.Module, rows: Sequence[int]) -> Tensor:
+        """Return the level that the step's answers are compared with."""
+        trees = [self.mismatched_trees[i] for i in rows]
+        logps_R = answer_logps(model, trees, FrozenStates(0, {}, {}), self.head)[:, 0]
+        return kl_baseline(logps_R, self.mismatched_ref_logps[list(rows)])
+
+    def losses(self, batch: TreeBatch, hidden_BLD: Tensor, rows: Sequence[int], shared: Any) -> list[Losses]:
+        """Return the answers' losses."""
+        logps_A = _answer_logps(batch, batch.predicting(hidden_BLD), self.head)
+        device = logps_A.device
+        ref_A, desirable_A = self.ref_logps[list(rows)].to(device), self.desirable[list(rows)].to(device)
+        return [self.objective(logps_A, ref_A, desirable_A, shared.to(device))]
+
+
+def preference_task(
+    trees: Sequence[Tree],
+    states: FrozenStates,
+    head: Projection | Tensor,
+    ref_logps: Tensor | None,
+    objective: Callable[[Pairs], Losses] = dpo,
+    preference: Tensor | None = None,
+    name: str = "dpo",
+) -> Mixture:
+    """Prefer one answer to another: every row is a pair."""
+    return Mixture(trees, [0] * len(trees), (Preferred(head, objective, ref_logps, preference, name),), states)
+
+
+def mismatched_trees(trees: Sequence[Tree]) -> list[Tree]:
+    """Return each row's prompt with another prompt's answer.
+
+    Raises:
+        AccordError: more than half of the rows have one prompt.
+    """
+    partners = mismatched([t.prompt for t in trees])
+    return [Tree(t.prompt, trees[j].answers) for t, j in zip(trees, partners, strict=True)]
+
+
+def _of(rows: Sequence[int], values: Tensor | None, like: Tensor) -> Tensor | None:
+    return None if values is None else values[list(rows)].to(like.device)
+
+
+def _answer_logps(batch: TreeBatch, hidden_ND: Tensor, head: Projection | Tensor) -> Tensor:
+    return batch.sums(token_logps(hidden_ND, head, batch.targets_N))
+
+
+@torch.no_grad()
+def answer_logps(
+    model: nn.Module,
+    trees: Sequence[Tree],
+    states: FrozenStates,
+    head: Projection | Tensor,
+    progress: Progress | None = None,
+    stage: str = "",
+) -> Tensor:
+    """Return the log-probability, summed over tokens, of each answer of every row, in order. Shape [R, answers a row], fp32.
+
+    All rows hold the same number of answers. `states` may hold the rows' frozen states; where it holds none, the whole model is
+    run.
+    """
+    result = torch.zeros(len(trees), len(trees[0].answers))
+    if progress:
+        progress.start(stage, len(trees), "rows")
+    for rows in micro_batches(trees, range(len(trees)), FORWARD_TOKENS):
+        if states.entering:
+            batch, hidden_BLD = states.last_states(model, trees, rows)
+            hidden_ND = batch.predicting(hidden_BLD)
+        else:
+            batch = collate([trees[i] for i in rows]).to(next(model.parameters()).device)
+            hidden_ND = answer_states(model, batch)
+        result[rows] = _answer_logps(batch, hidden_ND, head).view(len(rows), -1).cpu()
+        if progress:
+            progress.advance(len(rows))
+    if progress:
+        progress.finish()
+    return result

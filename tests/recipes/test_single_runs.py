@@ -1,0 +1,199 @@
+"""Training runs on comparisons and marked answers, whole, on the tiny model and on text."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from accord.data.checks import read_comparisons
+from accord.errors import DataError, InputError
+from accord.models.chat import ChatFormat
+from accord.models.load import load_model
+from accord.models.reward import load_reward_model, score_answers
+from accord.recipes.held_out import measure, preference_accuracy, unlike_training
+from accord.recipes.preference_run import run_preferences
+from accord.recipes.reward_run import ranked_trees, run_reward
+from accord.recipes.settings import TrainingSettings
+from accord.recipes.training import pair_trees
+from accord.recipes.unpaired_run import run_kto
+from accord.types import Comparison, Message, Silent
+
+WORDS = ["water", "harbour", "gate", "lamp", "stone", "river", "bridge", "letter", "garden", "window"]
+
+
+def comparisons(path, n, start=0, **more):
+    """Pairs of which the better answer says where a thing is, the worse one does not."""
+    rows = [
+        {
+            "prompt": f"Question {start + i}: where is the {WORDS[(start + i) % 10]} of {WORDS[(start + 3 * i) % 10]}?",
+            "chosen": f"It is in the {WORDS[(start + i + 1) % 10]}.",
+            "rejected": "what what what",
+            **{key: value(i) if callable(value) else value for key, value in more.items()},
+        }
+        for i in range(n)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def settings(folder, **more):
+    return TrainingSettings(model=str(folder), precision="fp32", rank=4, **{"learning_rate": 2e-2, **more})
+
+
+@pytest.mark.parametrize("objective", ["dpo", "simpo", "ipo", "dpo_norm", "orpo"])
+def test_an_objective_on_pairs_learns_and_measures_held_out_pairs(tmp_path, tiny_folder, objective):
+    data, dev = comparisons(tmp_path / "train.jsonl", 16), comparisons(tmp_path / "dev.jsonl", 12, start=700)
+    out = tmp_path / "run"
+    facts, held_out = run_preferences(data, dev, out, objective, {}, settings(tiny_folder, epochs=4), False, Silent())
+    assert facts["steps"] == 8
+    assert facts["skipped steps"] == 0
+    first = next(iter(held_out.accuracy))
+    assert first == f"{objective} (implicit reward)"
+    assert held_out.accuracy[first].value >= 0.75
+    assert {"base model (log-probability)", "longer answer preferred"} <= set(held_out.accuracy)
+    assert sum(b.observed.n for b in held_out.calibration) == held_out.accuracy[first].n
+    assert (out / "model" / "adapter_model.safetensors").exists()
+    assert json.loads((out / "manifest.json").read_text())["reference"].startswith("the starting model")
+    # Asked again, nothing is trained; asked with another option, it is refused.
+    again, _ = run_preferences(data, dev, out, objective, {}, settings(tiny_folder, epochs=4), False, Silent())
+    assert again["seconds"] == facts["seconds"]
+    with pytest.raises(InputError, match="holds another run"):
+        run_preferences(data, dev, out, objective, {}, settings(tiny_folder, epochs=5), False, Silent())
+
+
+def test_an_objective_without_a_reference_computes_none(tmp_path, tiny_folder):
+    data, out = comparisons(tmp_path / "train.jsonl", 8), tmp_path / "run"
+    run_preferences(data, None, out, "simpo", {"beta": 2.0, "gamma": 0.5}, settings(tiny_folder), False, Silent())
+    assert not list(out.rglob("reference.pt"))
+    assert json.loads((out / "manifest.json").read_text())["asked"]["gamma"] == 0.5
+
+
+def test_a_reward_model_learns_is_measured_and_read_back(tmp_path, tiny_folder):
+    data, dev = comparisons(tmp_path / "train.jsonl", 16), comparisons(tmp_path / "dev.jsonl", 12, start=700)
+    out = tmp_path / "run"
+    facts, held_out = run_reward(data, dev, out, 0.0, 0.0, False, settings(tiny_folder, epochs=4), False, Silent())
+    assert facts["prompts"] == 16
+    accuracy = held_out.accuracy["reward"]
+    assert accuracy.value >= 0.75
+    assert list(held_out.accuracy) == [
+        "reward",
+        "base model (log-probability)",
+        "base model (log-probability a token)",
+        "longer answer preferred",
+        "shorter answer preferred",
+    ]
+    assert sum(e.n for e in held_out.slices.values()) == accuracy.n
+    loaded = load_reward_model(str(out), "fp32")
+    pairs = unlike_training(read_comparisons(dev).comparisons, read_comparisons(data).comparisons)
+    scores = score_answers(loaded.model, pair_trees(ChatFormat(loaded.tokenizer), pairs))
+    assert preference_accuracy(scores) == accuracy
+
+
+def test_a_fully_trained_reward_model_is_a_whole_folder(tmp_path, tiny_folder):
+    data, out = comparisons(tmp_path / "train.jsonl", 8), tmp_path / "run"
+    run_reward(
+        data, None, out, 0.01, 0.0, False, settings(tiny_folder, method="full", learning_rate=1e-3), False, Silent()
+    )
+    model = load_reward_model(str(out / "model"), "fp32").model
+    assert type(model).__name__ == "LlamaForSequenceClassification"
+    assert model.score.weight.abs().max() > 0
+
+
+def test_comparisons_of_one_group_are_one_tree_with_each_answer_once(tiny_model):
+    chat, ask = ChatFormat(tiny_model.tokenizer), (Message("user", "Where is it?"),)
+    rows = [
+        Comparison("1", ask, "a", "b", group_id="g", strength=1.0),
+        Comparison("2", ask, "a", "c", group_id="g", preference=0.8),
+        Comparison("3", ask, "b", "c", group_id="g"),
+        Comparison("4", ask, "x", "y"),
+    ]
+    trees, rankings, ids = ranked_trees(chat, rows, margin=0.5)
+    assert ids == ["1", "4"]
+    assert [len(t.answers) for t in trees] == [3, 2]
+    assert rankings[0].pairs == ((0, 1), (0, 2), (1, 2))
+    assert rankings[0].margins == (0.5, 0.0, 0.0)
+    assert rankings[0].preferences == (1.0, 0.8, 1.0)
+    assert rankings[0].safe == ()
+    with pytest.raises(DataError, match="another prompt"):
+        ranked_trees(chat, [rows[0], Comparison("5", (Message("user", "Else?"),), "a", "b", group_id="g")])
+
+
+def test_a_cost_model_ranks_the_more_harmful_answer_higher_and_needs_labels(tiny_model):
+    chat, ask = ChatFormat(tiny_model.tokenizer), (Message("user", "Where is it?"),)
+    labelled = Comparison("1", ask, "good", "bad", chosen_safe=True, rejected_safe=False)
+    _, (ranking,), _ = ranked_trees(chat, [labelled], cost=True)
+    assert ranking.pairs == ((1, 0),)
+    assert ranking.safe == (True, False)
+    with pytest.raises(DataError, match="needs 'chosen_safe' and 'rejected_safe'"):
+        ranked_trees(chat, [Comparison("2", ask, "good", "bad")], cost=True)
+
+
+def test_a_cost_models_held_out_accuracy_is_that_of_the_less_harmful(tmp_path, tiny_folder):
+    labels = {"chosen_safe": True, "rejected_safe": False}
+    data = comparisons(tmp_path / "train.jsonl", 16, **labels)
+    dev = comparisons(tmp_path / "dev.jsonl", 12, start=700, **labels)
+    _, held_out = run_reward(
+        data, dev, tmp_path / "run", 0.0, 0.0, True, settings(tiny_folder, epochs=4), False, Silent()
+    )
+    assert held_out.accuracy["cost"].value >= 0.75
+
+
+def test_kto_takes_pairs_apart_and_learns(tmp_path, tiny_folder):
+    data, out = comparisons(tmp_path / "train.jsonl", 12), tmp_path / "run"
+    facts = run_kto(data, out, 0.1, 1.0, 1.0, settings(tiny_folder, epochs=3, rows_per_step=8), False, Silent())
+    assert (facts["desirable"], facts["undesirable"], facts["steps"]) == (12, 12, 9)
+    assert load_model(str(out), "fp32").model is not None
+
+
+def test_slices_by_length_and_strength_by_hand():
+    """Scores prefer the chosen answer of the first two rows only.
+
+    Lengths: 1 against 4 characters (at most half), 3 against 4 (shorter), 8 against 4 (twice as long), 4 against 4.
+    """
+    ask = (Message("user", "q"),)
+    texts = [("a", "bbbb"), ("aaa", "bbbb"), ("a" * 8, "bbbb"), ("aaaa", "bbbb")]
+    strengths = (0.1, 0.5, 0.9, None)
+    rows = [Comparison(f"{w} {r}", ask, w, r, strength=s) for (w, r), s in zip(texts, strengths, strict=True)]
+    held_out = measure(rows, torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 2.0]]), {}, "scores")
+    found = {name: (e.value, e.n) for name, e in held_out.slices.items()}
+    assert found == {
+        "chosen at most half as long": (1.0, 1),
+        "chosen shorter": (1.0, 1),
+        "chosen as long or longer": (0.0, 1),
+        "chosen at least twice as long": (0.0, 1),
+        "slight preference (strength below 1/3)": (1.0, 1),
+        "clear preference": (1.0, 1),
+        "strong preference (2/3 and above)": (0.0, 1),
+    }
+    assert held_out.accuracy["longer answer preferred"].value == pytest.approx(1 / 3)
+    assert held_out.accuracy["longer answer preferred"].n_unscored == 1
+    # Sure by s(1) = 0.7311 three times and right twice, by s(2) = 0.8808 once and wrong: (3 * |2/3 - 0.7311| + 0.8808) / 4.
+    assert held_out.calibration_error == pytest.approx(0.2685, abs=1e-3)
+
+
+@pytest.mark.skipif("ACCORD_TEST_DATA" not in os.environ, reason="ACCORD_TEST_DATA names no folder of public data")
+def test_accord_train_reward_on_real_comparisons(tmp_path):
+    """40 pairs of hh-rlhf on the starter model, through the command line."""
+    source = Path(os.environ["ACCORD_TEST_DATA"]) / "hh-rlhf"
+    with gzip.open(source / "harmless-base.train.jsonl.gz", "rt") as file:
+        short = [line for line in file if len(line) < 900]
+    (tmp_path / "train.jsonl").write_text("".join(short[:16]))
+    (tmp_path / "dev.jsonl").write_text("".join(short[40:56]))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", "from accord.cli import main; main()", "train", "reward", tmp_path / "train.jsonl"),
+            *("--dev", tmp_path / "dev.jsonl", "--out", tmp_path / "run", "--first-layer", "20", "--drop", "--json"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["steps"] == 2
+    assert result["accuracy"]["reward"]["n"] >= 8
