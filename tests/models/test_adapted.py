@@ -5,7 +5,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from accord.models.adapted import AdaptedProjection, can_fuse
+from accord.models.adapted import AdaptedProjection, can_adapt
 from accord.models.adapters import scaled
 from accord.models.packed import packed
 
@@ -105,7 +105,7 @@ def test_disabled_and_merged_layers_are_the_base_alone():
 @pytest.mark.parametrize("options", [{"lora_dropout": 0.1}, {"lora_bias": True}, {"use_dora": True}], ids=str)
 def test_other_kinds_of_adapters_stay_with_peft(options):
     model, layer = adapted(**options)
-    assert not can_fuse(layer)
+    assert not can_adapt([layer])
     x = torch.randn(3, 24)
     model.eval()
     expected = model(x)
@@ -123,3 +123,45 @@ def test_the_layer_is_peft_again_afterwards_and_nesting_changes_nothing():
         assert vars(layer)["forward"] is outer
     assert "forward" not in vars(layer)
     assert "forward" not in vars(layer.get_base_layer())
+
+
+class TwoMaps(nn.Module):
+    """Two maps of one input; PEFT adapts those that are asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(24, 10), nn.Linear(24, 6)
+
+    def forward(self, x):
+        return torch.cat([self.one(x), self.two(x)], -1)
+
+
+@pytest.mark.parametrize("adapted_names", [["one", "two"], ["two"]], ids=" and ".join)
+def test_layers_of_one_input_are_one_product(adapted_names):
+    torch.manual_seed(0)
+    model = get_peft_model(TwoMaps(), LoraConfig(r=4, lora_alpha=6, target_modules=adapted_names))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter)
+    inner = model.base_model.model
+    x, upstream = torch.randn(2, 5, 24, requires_grad=True), torch.randn(2, 5, 16)
+    wanted = [x, *(p for p in model.parameters() if p.requires_grad)]
+    expected = model(x)
+    together = AdaptedProjection([inner.one, inner.two])
+    found = together(x)
+    assert together.widths == [10, 6]
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-5)
+    for a, b in zip(
+        torch.autograd.grad(found, wanted, upstream), torch.autograd.grad(expected, wanted, upstream), strict=True
+    ):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-5)
+
+
+def test_layers_of_different_inputs_or_with_a_trained_weight_are_not_one_product():
+    def frozen(n_in, bias=True):
+        return nn.Linear(n_in, 5, bias=bias).requires_grad_(False)
+
+    assert can_adapt([frozen(24), frozen(24)])
+    assert not can_adapt([frozen(24), frozen(16)])
+    assert not can_adapt([frozen(24), frozen(24, bias=False)])
+    assert not can_adapt([frozen(24), nn.Linear(24, 5)])

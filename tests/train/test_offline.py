@@ -352,7 +352,7 @@ def test_skipped_steps_are_still_counted_after_a_resume(tmp_path):
 
 def test_a_process_killed_three_times_gives_the_same_bits(tmp_path):
     """Killed at three random times, wherever that falls: in a step, in a checkpoint's write, while states are computed."""
-    here = Path(__file__).parent
+    here = Path(demo.__file__).parent
     done = subprocess.run(
         [sys.executable, here / "training_demo.py", tmp_path, "0"],
         env={"PATH": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(p for p in [str(here.parent), *sys.path] if p)},

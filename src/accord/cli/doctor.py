@@ -28,6 +28,7 @@ def doctor(json_: bool = typer.Option(False, "--json", help="Print as JSON.")) -
     import torch
 
     from accord import __version__
+    from accord.models.kernels import has_compiler
     from accord.models.load import INSTALL_STARTER, STARTER_PACKAGE, cache_dir
     from accord.models.precision import has_native_bf16, pick_device
     from accord.recipes.reporting import machine_facts
@@ -46,6 +47,7 @@ def doctor(json_: bool = typer.Option(False, "--json", help="Print as JSON.")) -
             missing.append(f"{name}: pip install {name}")
     facts["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     facts["bf16 in hardware"] = "yes" if has_native_bf16(device) else "no: fp32 is used"
+    facts["C++ compiler"] = "yes" if has_compiler() else "none: training is slower; install g++"
     facts["cache"] = f"{cache} ({', '.join(models) or 'empty: the starter is converted at first use, about 20 s'})"
     facts["free disk"] = f"{free:.1f} GiB"
     if importlib.util.find_spec(STARTER_PACKAGE) is None:

@@ -1,39 +1,64 @@
-"""A frozen map and its LoRA adapter as one differentiable product.
+"""Frozen maps of one input and their LoRA adapters as one differentiable product.
 
 Written as separate operations, an adapter reads and writes its layer's whole output three times (its own product, the scaling,
-the sum) and the gradient of its input as often, and in bf16 casts the input to fp32 besides. Here the adapter's product is
-added in place by the matrix product itself, and all is multiplied in the layer's own number format; the adapter's weights and
-their gradients stay in fp32.
+the sum) and the gradient of its input as often, and in bf16 casts the input to fp32 besides. Here maps that read the same input
+(query, key and value; gate and up) are one product, the adapters' products are added in place by the matrix product itself, and
+all is multiplied in the layers' own number format; the adapters' weights and their gradients stay in fp32.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, cast
 
 import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 
-from accord.models.projection import Projection
+from accord.models.projection import Projection, can_pack
 
 
 class AdaptedProjection:
-    """The map x -> x W^T + b + s (x A^T) B^T of a LoRA layer [out, in], with what the layer is set to at each call."""
+    """The map x -> x W^T + b + s (x A^T) B^T of several layers of one input, their outputs side by side.
 
-    def __init__(self, layer: LoraLinear, base: Projection) -> None:
-        self.layer, self.base = layer, base
+    What the layers are set to (adapters off, scaled) is read at each call.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        self.layers: Sequence[Any] = layers
+        maps = [base_of(layer) for layer in layers]
+        self.widths = [m.out_features for m in maps]
+        bias = torch.cat([m.bias for m in maps]) if maps[0].bias is not None else None
+        weight = maps[0].weight if len(maps) == 1 else torch.cat([m.weight for m in maps])
+        self.base = Projection(weight, bias)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return the layer's output; differentiable in x, A and B. Shapes [..., in] -> [..., out]."""
-        layer: Any = self.layer
-        if layer._disable_adapters or layer.merged:
+        """Return the layers' outputs side by side; differentiable in x and the adapters. Shapes [..., in] -> [..., out]."""
+        adapters: list[tuple[Tensor, Tensor, float] | None] = [_adapter(layer) for layer in self.layers]
+        if not any(adapters):
             return self.base(x)
-        (name,) = layer.active_adapters
-        a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-        return cast(Tensor, _Adapted.apply(x, a, b, self.base, layer.scaling[name]))  # type: ignore[no-untyped-call]
+        weights = [w for adapter in adapters for w in (adapter[:2] if adapter else (None, None))]
+        scales = [adapter[2] if adapter else 0.0 for adapter in adapters]
+        return cast(Tensor, _Adapted.apply(x, self.base, self.widths, scales, *weights))  # type: ignore[no-untyped-call]
 
 
-def can_fuse(layer: nn.Module) -> bool:
+def can_adapt(layers: Sequence[nn.Module]) -> bool:
+    """Whether layers of one input can be one product: frozen maps of one kind, each plain or under a plain LoRA layer."""
+    if not all(type(layer) is nn.Linear or _is_plain_lora(layer) for layer in layers):
+        return False
+    maps = [base_of(layer) for layer in layers]
+    frozen = not any(p.requires_grad for m in maps for p in m.parameters())
+    alike = len({(m.in_features, m.weight.dtype, m.weight.device, m.bias is None) for m in maps}) == 1
+    return frozen and alike and can_pack(maps[0].weight)
+
+
+def base_of(layer: nn.Module) -> nn.Linear:
+    """Return the frozen map itself."""
+    return cast(nn.Linear, layer.get_base_layer()) if isinstance(layer, LoraLinear) else cast(nn.Linear, layer)
+
+
+def _is_plain_lora(layer: nn.Module) -> bool:
     """Whether a module is a plain LoRA layer: one active adapter on a linear map, no dropout, no bias of its own, no variant."""
     if type(layer) is not LoraLinear:
         return False
@@ -48,25 +73,56 @@ def can_fuse(layer: nn.Module) -> bool:
     )
 
 
+def _adapter(layer: Any) -> tuple[Tensor, Tensor, float] | None:
+    if not isinstance(layer, LoraLinear) or layer._disable_adapters or layer.merged:  # type: ignore[has-type]
+        return None
+    (name,) = layer.active_adapters
+    return layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]  # type: ignore[return-value]
+
+
 class _Adapted(torch.autograd.Function):
-    """y = x W^T + s h B^T with h = x A^T; dx = g W + s (g B) A, dA = s (g B)^T x, dB = s g^T h."""
+    """y = x W^T + h B^T with h = x A^T; dx = g W + (g B) A, dA = (g B)^T x, dB = g^T h.
+
+    A holds the layers' adapters one below the other, and B theirs as blocks along its diagonal, each times its scale.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, base: Projection, scale: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, base: Projection, widths: Sequence[int], scales: Sequence[float], *weights: Tensor | None
+    ) -> Tensor:
         y = base.forward(x)
-        flat_NI, a, b = x.reshape(-1, x.shape[-1]), a.to(x.dtype), b.to(x.dtype)
+        flat_NI = x.reshape(-1, x.shape[-1])
+        parts_A, parts_B = weights[::2], weights[1::2]
+        ranks = [0 if a is None else a.shape[0] for a in parts_A]
+        a = torch.cat([p for p in parts_A if p is not None]).to(x.dtype)
+        if len(parts_B) == 1:
+            b = (cast(Tensor, parts_B[0]) * scales[0]).to(x.dtype)
+        else:
+            b = x.new_zeros(sum(widths), sum(ranks))
+            for part, scale, o, r in zip(parts_B, scales, _edges(widths), _edges(ranks), strict=True):
+                if part is not None:
+                    b[o, r] = part * scale
         h_NR = flat_NI @ a.t()
-        y.view(-1, y.shape[-1]).addmm_(h_NR, b.t(), alpha=scale)
+        y.view(-1, y.shape[-1]).addmm_(h_NR, b.t())
         ctx.save_for_backward(flat_NI, h_NR, a, b)
-        ctx.base, ctx.scale, ctx.shape = base, scale, x.shape
+        ctx.base, ctx.widths, ctx.scales, ctx.ranks, ctx.shape = base, widths, scales, ranks, x.shape
         return y
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         flat_NI, h_NR, a, b = ctx.saved_tensors
         g_NO = grads[0].reshape(-1, grads[0].shape[-1])
-        gb_NR = (g_NO @ b).mul_(ctx.scale)
+        gb_NR = g_NO @ b
         dx = None
         if ctx.needs_input_grad[0]:
             dx = ctx.base.transpose(g_NO).addmm_(gb_NR, a).view(ctx.shape)
-        return dx, (gb_NR.t() @ flat_NI).float(), (g_NO.t() @ h_NR).mul_(ctx.scale).float(), None, None
+        da, db = (gb_NR.t() @ flat_NI).float(), (g_NO.t() @ h_NR).float()
+        parts: list[Tensor | None] = []
+        for scale, o, r in zip(ctx.scales, _edges(ctx.widths), _edges(ctx.ranks), strict=True):
+            parts += [da[r], db[o, r] * scale] if r.stop > r.start else [None, None]
+        return (dx, None, None, None, *parts)
+
+
+def _edges(sizes: Sequence[int]) -> list[slice]:
+    ends = list(accumulate(sizes))
+    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]

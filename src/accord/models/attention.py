@@ -2,9 +2,9 @@
 
 A row's mask forbids most of what is in it (a tree's neighbours, an answer's siblings), and attention under a mask computes
 that as well. On the CPU the fused kernel's backward pass is slow besides, in bf16 most of all (figures in docs/log.md). Here
-attention is a few matrix products a segment, forward and backward, and nothing grows with the square of a row.
+parts of like size are multiplied together, forward and backward, and nothing grows with the square of a row.
 
-Shapes: B rows, L positions, H query heads, K key heads, G = H / K, D head size; of one segment n queries and m keys.
+Shapes: B rows, L positions, H query heads, K key heads, G = H / K, D head size; of one stack S parts, n queries and m keys a part.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 NAME = "accord_segments"
+# Parts stand in one stack while their padded area is at most so many times the sum of their own.
+MOST_PADDING = 1.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +37,64 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class _Stack:
+    """Parts of like size: which positions (row * L + column) are their queries and keys, padded to the largest.
+
+    A part's padding repeats its last query; `padding_P` says where, among the S n queries. What is added to the scores is 0 or
+    -inf, by query (those of all heads of a group in turn) and key.
+    """
+
+    queries_Sn: Tensor
+    keys_Sm: Tensor
+    padding_P: Tensor
+    bias_SGnm: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class _Layout:
     segments: Sequence[Segment]
     mask_B1LL: Tensor
-    kept: dict[tuple[torch.dtype, int], list[Tensor]] = field(default_factory=dict)
+    kept: dict[tuple[torch.dtype, int, int], list[_Stack]] = field(default_factory=dict)
 
-    def biases(self, dtype: torch.dtype, groups: int) -> list[Tensor]:
-        """Return 0 or -inf by query and key of each segment, the queries of all heads of a group in turn. Shape [1, G n, m]."""
-        if (dtype, groups) not in self.kept:
-            self.kept[dtype, groups] = [self._bias(s, dtype).repeat(groups, 1)[None] for s in self.segments]
-        return self.kept[dtype, groups]
+    def stacks(self, dtype: torch.dtype, n_heads: int, n_key_heads: int) -> list[_Stack]:
+        """Return the parts in stacks; made once, for all layers."""
+        key = (dtype, n_heads, n_key_heads)
+        if key not in self.kept:
+            self.kept[key] = [self._stack(s, dtype, n_heads // n_key_heads, n_key_heads) for s in _alike(self.segments)]
+        return self.kept[key]
 
-    def _bias(self, segment: Segment, dtype: torch.dtype) -> Tensor:
-        seen = self.mask_B1LL[segment.row, 0, segment.start : segment.end].index_select(1, segment.keys)
-        return torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, -torch.inf)
+    def _stack(self, segments: Sequence[Segment], dtype: torch.dtype, groups: int, n_key_heads: int) -> _Stack:
+        L = self.mask_B1LL.shape[-1]
+        n, m = max(s.end - s.start for s in segments), max(len(s.keys) for s in segments)
+        queries = torch.stack([(torch.arange(n) + s.start).clamp_max(s.end - 1) for s in segments])
+        keys = torch.stack([F.pad(s.keys, (0, m - len(s.keys)), value=int(s.keys[0])) for s in segments])
+        rows = torch.tensor([s.row for s in segments])
+        seen_Snm = self.mask_B1LL[rows[:, None, None], 0, queries[:, :, None], keys[:, None]]
+        seen_Snm &= (torch.arange(m)[None] < torch.tensor([[len(s.keys)] for s in segments]))[:, None]
+        bias_Snm = torch.zeros(seen_Snm.shape, dtype=dtype).masked_fill(~seen_Snm, -torch.inf)
+        bias = bias_Snm[:, None, None].expand(-1, n_key_heads, groups, -1, -1)
+        padding = torch.arange(n)[None] >= torch.tensor([[s.end - s.start] for s in segments])
+        return _Stack(
+            queries + rows[:, None] * L,
+            keys + rows[:, None] * L,
+            padding.flatten().nonzero().flatten(),
+            bias.reshape(len(segments) * n_key_heads, groups * n, m),
+        )
+
+
+def _alike(segments: Sequence[Segment]) -> list[list[Segment]]:
+    """Group parts so that padding each group's to its largest costs little."""
+    stacks: list[list[Segment]] = []
+    n = m = area = 0
+    for s in sorted(segments, key=lambda s: (-len(s.keys), s.start - s.end)):
+        own = (s.end - s.start) * len(s.keys)
+        padded = max(n, s.end - s.start) * m * (len(stacks[-1]) + 1) if stacks else 0
+        if not stacks or padded > MOST_PADDING * (area + own):
+            stacks.append([])
+            n, m, area = 0, len(s.keys), 0
+        stacks[-1].append(s)
+        n, area = max(n, s.end - s.start), area + own
+    return stacks
 
 
 _layout: ContextVar[_Layout | None] = ContextVar("layout", default=None)
@@ -87,7 +134,8 @@ def _attend(
 ) -> tuple[Tensor, None]:
     """As transformers' attention functions: [B, H, L, D] and [B, K, L, D] to [B, L, H, D]."""
     layout = _layout.get()
-    special = dropout or any(more.get(name) is not None for name in ("softcap", "position_bias", "s_aux"))
+    special = dropout > 0 or any(more.get(name) is not None for name in ("softcap", "position_bias", "s_aux"))
+    special |= query.shape[-1] != value.shape[-1]
     if layout is None or special or attention_mask is not layout.mask_B1LL:
         fused: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **more
@@ -105,32 +153,53 @@ class _Attention(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: _Layout, scale: float) -> Tensor:
         B, H, L, D = query.shape
         K = key.shape[1]
-        y_BLHD = query.new_zeros(B, L, H, value.shape[-1])
+        flat = [x.transpose(1, 2).reshape(B * L, -1) for x in (query, key, value)]
+        y_LD = query.new_zeros(B * L, H * D)
         saved: list[Tensor] = []
-        for s, bias in zip(layout.segments, layout.biases(query.dtype, H // K), strict=True):
-            q = query[s.row, :, s.start : s.end].reshape(K, -1, D)
-            k, v = key[s.row].index_select(1, s.keys), value[s.row].index_select(1, s.keys)
-            p = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale).softmax(-1)
-            y_BLHD[s.row, s.start : s.end] = torch.bmm(p, v).view(H, s.end - s.start, -1).transpose(0, 1)
+        stacks = layout.stacks(query.dtype, H, K)
+        for stack in stacks:
+            q = _by_head(flat[0], stack.queries_Sn, K, D)
+            k, v = (_by_head(x, stack.keys_Sm, K, D) for x in flat[1:])
+            p = torch.baddbmm(stack.bias_SGnm, q, k.transpose(1, 2), alpha=scale).softmax(-1)
+            y_LD.index_copy_(0, stack.queries_Sn.flatten(), _by_position(torch.bmm(p, v), stack.queries_Sn, K))
             saved += [q, k, v, p]
         ctx.save_for_backward(*saved)
-        ctx.segments, ctx.scale, ctx.shapes = layout.segments, scale, (query.shape, key.shape, value.shape)
-        return y_BLHD
+        ctx.stacks, ctx.scale, ctx.shape = stacks, scale, (B, H, K, L, D)
+        return y_LD.view(B, L, H, D)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        (g_BLHD,) = grads
-        dq, dk, dv = (g_BLHD.new_zeros(shape) for shape in ctx.shapes)
+        B, H, K, L, D = ctx.shape
+        g_LD = grads[0].reshape(B * L, H * D)
+        dq, dk, dv = (g_LD.new_zeros(B * L, heads * D) for heads in (H, K, K))
         saved = iter(ctx.saved_tensors)
-        K = dk.shape[1]
-        for s in ctx.segments:
+        for stack in ctx.stacks:
             q, k, v, p = (next(saved) for _ in range(4))
-            g = g_BLHD[s.row, s.start : s.end].transpose(0, 1).reshape(K, q.shape[1], -1)
-            dv[s.row].index_add_(1, s.keys, torch.bmm(p.transpose(1, 2), g))
+            g = _by_head(g_LD, stack.queries_Sn, K, D, stack.padding_P)
             ds = torch._softmax_backward_data(torch.bmm(g, v.transpose(1, 2)), p, -1, p.dtype)
-            dq[s.row, :, s.start : s.end] = torch.bmm(ds, k).view(dq.shape[1], s.end - s.start, -1)
-            dk[s.row].index_add_(1, s.keys, torch.bmm(ds.transpose(1, 2), q))
-        return dq.mul_(ctx.scale), dk.mul_(ctx.scale), dv, None, None
+            for into, at, value in (
+                (dq, stack.queries_Sn, torch.bmm(ds, k)),
+                (dk, stack.keys_Sm, torch.bmm(ds.transpose(1, 2), q)),
+                (dv, stack.keys_Sm, torch.bmm(p.transpose(1, 2), g)),
+            ):
+                into.index_add_(0, at.flatten(), _by_position(value, at, K))
+        dq, dk, dv = (x.view(B, L, -1, D).transpose(1, 2) for x in (dq.mul_(ctx.scale), dk.mul_(ctx.scale), dv))
+        return dq, dk, dv, None, None
+
+
+def _by_head(x_LD: Tensor, at_Sn: Tensor, n_key_heads: int, head_size: int, zeroed: Tensor | None = None) -> Tensor:
+    """Gather positions, and lay them out by part and key head: [B L, heads D] to [S K, G n, D]."""
+    S, n = at_Sn.shape
+    got = x_LD.index_select(0, at_Sn.flatten())
+    if zeroed is not None and len(zeroed):
+        got.index_fill_(0, zeroed, 0.0)
+    return got.view(S, n, n_key_heads, -1, head_size).permute(0, 2, 3, 1, 4).reshape(S * n_key_heads, -1, head_size)
+
+
+def _by_position(x: Tensor, at_Sn: Tensor, n_key_heads: int) -> Tensor:
+    """The inverse: [S K, G n, D] to [S n, heads D]."""
+    S, n = at_Sn.shape
+    return x.view(S, n_key_heads, -1, n, x.shape[-1]).permute(0, 3, 1, 2, 4).reshape(S * n, -1)
 
 
 AttentionInterface.register(NAME, _attend)

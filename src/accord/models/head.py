@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from accord.models.kernels import divergence, softmax_and_norm
 from accord.models.projection import Projection
 
 CHUNK_ROWS = 256
@@ -90,11 +91,10 @@ class _FrozenHeadLogps(torch.autograd.Function):
         for start in range(0, hidden_ND.shape[0], CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
             targets = targets_N[rows]
-            logits = head.forward(hidden_ND[rows]).float()
-            norm = logits.logsumexp(-1)
-            logps_N[rows] = logits.gather(1, targets[:, None]).squeeze(1) - norm
+            logits = head.forward(hidden_ND[rows])
+            probs, norm = softmax_and_norm(logits)
+            logps_N[rows] = logits.gather(1, targets[:, None]).squeeze(1).float() - norm
             if slope_ND is not None:
-                probs = logits.sub_(norm[:, None]).exp_().to(hidden_ND.dtype)
                 slope_ND[rows] = head.weight[targets] - head.transpose(probs)
         ctx.save_for_backward(slope_ND)
         return logps_N
@@ -114,12 +114,9 @@ class _FrozenHeadKL(torch.autograd.Function):
         slope_ND = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
         for start in range(0, hidden_ND.shape[0], CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
-            q = F.log_softmax(head.forward(hidden_ND[rows]).float(), dim=-1)
-            p = F.log_softmax(reference.forward(reference_ND[rows]).float(), dim=-1)
-            p_probs = p.exp()
-            kl_N[rows] = (p_probs * (p - q)).sum(-1)
+            kl_N[rows], slope = divergence(head.forward(hidden_ND[rows]), reference.forward(reference_ND[rows]))
             if slope_ND is not None:
-                slope_ND[rows] = head.transpose(q.exp_().sub_(p_probs).to(hidden_ND.dtype))
+                slope_ND[rows] = head.transpose(slope)
         ctx.save_for_backward(slope_ND)
         return kl_N
 

@@ -6,46 +6,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from accord.models.adapted import AdaptedProjection, can_fuse
-from accord.models.projection import Projection, can_pack
+from accord.models.adapted import AdaptedProjection, base_of, can_adapt
+from accord.models.fused import fused
 
 
 @contextmanager
 def packed(model: nn.Module) -> Iterator[None]:
     """Run every frozen `nn.Linear` of the model through its packed weight, for as long as the context lasts.
 
-    A LoRA layer over such a map is run with it as one product. Weights must not change inside the context, an adapter's apart:
-    what runs is the packed copy.
+    A LoRA layer over such a map is run with it as one product, and what is known to be many small operations as few large ones.
+    Weights must not change inside the context, an adapter's apart: what runs is the packed copy.
     """
     kept: list[nn.Module] = []
+    within: set[nn.Module] = set()
 
-    def replace(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> None:
-        module.forward = forward  # type: ignore[method-assign, assignment]
+    def replace(module: nn.Module, forward: Callable[..., Any]) -> None:
+        module.forward = forward  # type: ignore[method-assign]
         kept.append(module)
 
+    # An own `forward` means that an outer context has packed this module already.
     for module in model.modules():
-        # An own `forward` means that an outer context has packed this layer already.
-        if (
-            type(module) is nn.Linear
-            and "forward" not in vars(module)
-            and _is_frozen(module)
-            and can_pack(module.weight)
-        ):
-            replace(module, Projection(module.weight, module.bias))
-    for layer in model.modules():
-        if "forward" not in vars(layer) and can_fuse(layer):
-            adapted: Any = layer
-            base = vars(adapted.get_base_layer()).get("forward")
-            if isinstance(base, Projection):
-                replace(layer, AdaptedProjection(adapted, base))
+        if "forward" not in vars(module) and (forward := fused(module)):
+            replace(module, forward)
+            within.update(x for layer in forward.stacked for x in (layer, base_of(layer)))
+    for module in model.modules():
+        if "forward" not in vars(module) and module not in within and can_adapt([module]):
+            replace(module, AdaptedProjection([module]))
+            within.add(base_of(module))
     try:
         yield
     finally:
         for module in kept:
             del module.forward
-
-
-def _is_frozen(module: nn.Module) -> bool:
-    return not any(p.requires_grad for p in module.parameters())

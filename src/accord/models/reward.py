@@ -29,7 +29,7 @@ from accord.models.precision import Precision, choose_dtype, pick_device
 from accord.models.tree import Tree, TreeBatch, collate, last_states, micro_batches
 
 SCORE = "score"
-FORWARD_TOKENS = 1024
+FORWARD_TOKENS = 2048
 
 
 def with_score_head(loaded: LoadedModel) -> LoadedModel:

@@ -39,7 +39,7 @@ class TrainSettings:
     weight_decay: float = 0.05
     warmup: float = 0.1
     rows_per_step: int = 64
-    token_budget: int = 1024
+    token_budget: int = 2048
     max_grad_norm: float = 1.0
     seed: int = 0
 

@@ -25,7 +25,7 @@ from accord.runs.atomic import load_tensors, save_tensors
 from accord.types import Progress
 
 SHARD_TOKENS = 8192
-FORWARD_TOKENS = 1024
+FORWARD_TOKENS = 2048
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,141 @@
+"""Parts of a transformer layer that are run as few large operations: the gated unit, rotated attention, the norm.
+
+Transformers writes them as many small ones, each of which reads and writes a whole activation and keeps it for the backward
+pass. On a processor whose matrix unit is fast these cost more than the products (figures in docs/log.md). What is computed is
+the same; what is kept is what the backward pass needs. Only modules whose mathematics is known here, by their class, are run
+this way.
+
+Shapes: B rows, L positions, H query heads, K key heads, D head size, F inner width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP, LlamaRMSNorm, eager_attention_forward
+
+from accord.models import kernels
+from accord.models.adapted import AdaptedProjection, can_adapt
+
+
+class Fused(ABC):
+    """What runs a module's forward pass in its stead; `stacked` are its layers that are one product."""
+
+    stacked: Sequence[nn.Module] = ()
+
+    @abstractmethod
+    def __call__(self, *args: Any, **more: Any) -> Any:
+        """As the module's own `forward`."""
+
+
+class GatedUnit(Fused):
+    """down(silu(gate(x)) * up(x)), gate and up as one product."""
+
+    def __init__(self, module: Any) -> None:
+        self.stacked = [module.gate_proj, module.up_proj]
+        self.gate_up, self.down = AdaptedProjection(self.stacked), module.down_proj
+
+    def __call__(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the unit's output. Shape as x."""
+        return cast(Tensor, self.down(_Gate.apply(self.gate_up(x))))  # type: ignore[no-untyped-call]
+
+
+class RotatedAttention(Fused):
+    """Attention as transformers' Llama has it; query, key and value as one product, rotated in one step."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.stacked = [module.q_proj, module.k_proj, module.v_proj]
+        self.qkv = AdaptedProjection(self.stacked)
+
+    def __call__(  # type: ignore[override]
+        self,
+        hidden_states: Tensor,
+        position_embeddings: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None = None,
+        cache: Any = None,
+        **more: Any,
+    ) -> tuple[Tensor, Any]:
+        """As the module's own `forward`."""
+        module = self.module
+        heads = [width // module.head_dim for width in self.qkv.widths]
+        qkv = self.qkv(hidden_states)
+        q, k, v = _Rotate.apply(qkv.view(*qkv.shape[:-1], -1, module.head_dim), *position_embeddings, heads)  # type: ignore[no-untyped-call]
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        if cache is not None:
+            k, v = cache.update(k, v, module.layer_idx, kwargs=more)
+        attend: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS.get_interface(
+            module.config._attn_implementation, eager_attention_forward
+        )
+        dropout = module.attention_dropout if module.training else 0.0
+        y, weights = attend(module, q, k, v, attention_mask, dropout=dropout, scaling=module.scaling, **more)
+        return module.o_proj(y.reshape(*qkv.shape[:-1], -1)), weights
+
+
+class RootMeanSquare(Fused):
+    """x / rms(x) * w with a frozen w."""
+
+    def __init__(self, module: Any) -> None:
+        self.weight, self.epsilon = module.weight.detach(), float(module.variance_epsilon)
+
+    def __call__(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the normalised states. Shape as x."""
+        return cast(Tensor, _Norm.apply(x, self.weight, self.epsilon))  # type: ignore[no-untyped-call]
+
+
+def fused(module: nn.Module) -> Fused | None:
+    """Return what runs a module's forward pass in its stead, or None where its mathematics is not known here."""
+    found: Any = module
+    if type(module) is LlamaMLP and found.config.hidden_act == "silu" and can_adapt([found.gate_proj, found.up_proj]):
+        return GatedUnit(module)
+    if type(module) is LlamaAttention and can_adapt([found.q_proj, found.k_proj, found.v_proj]):
+        return RotatedAttention(module)
+    if type(module) is LlamaRMSNorm and not found.weight.requires_grad:
+        return RootMeanSquare(module)
+    return None
+
+
+class _Gate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate_up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate_up)
+        return cast(Tensor, kernels.gate(gate_up))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return cast(Tensor, kernels.gate_backward(ctx.saved_tensors[0], grads[0]))
+
+
+class _Rotate(torch.autograd.Function):
+    """Query, key and value from their joint product, the first two rotated; the transpose rotates back."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv_BLHD: Tensor, cos_BLD: Tensor, sin_BLD: Tensor, heads: list[int]) -> Any:
+        half = qkv_BLHD.shape[-1] // 2
+        cos, sin = (x[..., :half].unsqueeze(2) for x in (cos_BLD, sin_BLD))
+        ctx.save_for_backward(cos, sin)
+        q, k, v = qkv_BLHD.split(heads, 2)
+        return kernels.rotate(q, cos, sin), kernels.rotate(k, cos, sin), v.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        cos, sin = ctx.saved_tensors
+        dq, dk, dv = grads
+        return torch.cat([kernels.rotate(dq, cos, -sin), kernels.rotate(dk, cos, -sin), dv], 2), None, None, None
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        y, r = kernels.norm(x, weight, epsilon)
+        ctx.save_for_backward(x, weight, r)
+        return cast(Tensor, y)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return kernels.norm_backward(grads[0], *ctx.saved_tensors), None, None

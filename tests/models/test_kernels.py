@@ -1,0 +1,85 @@
+"""One-pass functions, as they stand and compiled, against the same mathematics through autograd."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from accord.models import kernels
+
+N, D = 300, 96
+
+
+@pytest.fixture(params=["as they stand", "compiled"])
+def either(request, monkeypatch):
+    """Run every function the one way or the other."""
+    compiled = request.param == "compiled"
+    if compiled and not kernels.has_compiler():
+        pytest.skip("no C++ compiler")
+    monkeypatch.setattr(kernels, "LEAST_ELEMENTS", 0 if compiled else 1 << 60)
+    yield
+    assert not kernels.Kernel.broken
+
+
+def randn(*shape, seed=0, dtype=torch.float32):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_values_and_gradients(dtype, tolerance):
+    def same(a, b):
+        assert (a.float() - b.float()).norm() <= tolerance * b.float().norm()
+
+    x, w, g = randn(N, D, dtype=dtype), randn(D, seed=1, dtype=dtype), randn(N, D, seed=2, dtype=dtype)
+    x32 = x.float().clone().requires_grad_()
+    plain = x32 / (x32.square().mean(-1, keepdim=True) + 1e-5).sqrt() * w.float()
+    y, r = kernels.norm(x, w, 1e-5)
+    same(y, plain)
+    same(kernels.norm_backward(g, x, w, r), torch.autograd.grad(plain, x32, g.float())[0])
+
+    both = randn(N, 2 * D, seed=3, dtype=dtype)
+    both32 = both.float().clone().requires_grad_()
+    plain = F.silu(both32[:, :D]) * both32[:, D:]
+    same(kernels.gate(both), plain)
+    same(kernels.gate_backward(both, g), torch.autograd.grad(plain, both32, g.float())[0])
+
+    heads, angle = randn(2, N, 3, 8, seed=4, dtype=dtype), randn(2, N, 1, 4, seed=5, dtype=dtype)
+    turned = torch.view_as_complex(torch.stack([*heads.float().chunk(2, -1)], -1)) * torch.polar(
+        torch.ones_like(angle, dtype=torch.float32), angle.float()
+    )
+    same(kernels.rotate(heads, angle.cos(), angle.sin()), torch.cat([turned.real, turned.imag], -1))
+
+    logits, other = randn(N, 500, seed=6, dtype=dtype), randn(N, 500, seed=7, dtype=dtype)
+    probs, norm_N = kernels.softmax_and_norm(logits)
+    same(probs, logits.float().softmax(-1))
+    torch.testing.assert_close(norm_N, logits.float().logsumexp(-1), atol=1e-5, rtol=1e-5)
+    kl_N, slope = kernels.divergence(logits, other)
+    p, q = other.float().softmax(-1), logits.float().softmax(-1)
+    torch.testing.assert_close(kl_N, F.kl_div(q.log(), p, reduction="none").sum(-1), atol=1e-4, rtol=1e-4)
+    same(slope, q - p)
+
+
+def test_rotating_back_undoes_it():
+    heads, angle = randn(1, 5, 2, 8), randn(1, 5, 1, 4, seed=1)
+    there = kernels.rotate(heads, angle.cos(), angle.sin())
+    torch.testing.assert_close(kernels.rotate(there, angle.cos(), -angle.sin()), heads)
+
+
+def test_a_compiler_that_does_not_work_is_said_once_and_done_without(monkeypatch):
+    def fail(*_):
+        raise OSError("no headers")
+
+    monkeypatch.setattr(kernels, "LEAST_ELEMENTS", 0)
+    monkeypatch.setattr(kernels, "has_compiler", lambda: True)
+    monkeypatch.setattr(kernels, "_compiled", fail)
+    monkeypatch.setattr(kernels.Kernel, "broken", False)
+    double = kernels.Kernel(lambda x: 2 * x)
+    with pytest.warns(UserWarning, match=r"training is slower: OSError: no headers"):
+        assert double(torch.ones(2)).tolist() == [2, 2]
+    assert double(torch.ones(2)).tolist() == [2, 2]  # and no second warning, which would be an error here
+
+
+def test_a_fault_of_the_caller_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(kernels.Kernel, "broken", True)
+    with pytest.raises(RuntimeError, match="size"):
+        kernels.rotate(randn(1, 5, 2, 8), randn(1, 5, 1, 3), randn(1, 5, 1, 3))
