@@ -43,7 +43,7 @@ def test_values_and_gradients(dtype, tolerance):
     same(kernels.gate(both), plain)
     same(kernels.gate_backward(both, g), torch.autograd.grad(plain, both32, g.float())[0])
 
-    heads, angle = randn(2, N, 3, 8, seed=4, dtype=dtype), randn(2, N, 1, 4, seed=5, dtype=dtype)
+    heads, angle = randn(N, 3, 8, seed=4, dtype=dtype), randn(N, 1, 4, seed=5, dtype=dtype)
     turned = torch.view_as_complex(torch.stack([*heads.float().chunk(2, -1)], -1)) * torch.polar(
         torch.ones_like(angle, dtype=torch.float32), angle.float()
     )
@@ -60,7 +60,7 @@ def test_values_and_gradients(dtype, tolerance):
 
 
 def test_rotating_back_undoes_it():
-    heads, angle = randn(1, 5, 2, 8), randn(1, 5, 1, 4, seed=1)
+    heads, angle = randn(5, 2, 8), randn(5, 1, 4, seed=1)
     there = kernels.rotate(heads, angle.cos(), angle.sin())
     torch.testing.assert_close(kernels.rotate(there, angle.cos(), -angle.sin()), heads)
 
@@ -82,4 +82,23 @@ def test_a_compiler_that_does_not_work_is_said_once_and_done_without(monkeypatch
 def test_a_fault_of_the_caller_is_not_hidden(monkeypatch):
     monkeypatch.setattr(kernels.Kernel, "broken", True)
     with pytest.raises(RuntimeError, match="size"):
-        kernels.rotate(randn(1, 5, 2, 8), randn(1, 5, 1, 3), randn(1, 5, 1, 3))
+        kernels.rotate(randn(5, 2, 8), randn(5, 1, 3), randn(5, 1, 3))
+
+
+@pytest.mark.skipif(not kernels.has_compiler(), reason="no C++ compiler")
+def test_the_bits_do_not_depend_on_the_first_batch_of_a_process(monkeypatch):
+    """Batches of 96 positions (as many as the hidden size), of 1 and of 301 come first; then the same batch again."""
+    monkeypatch.setattr(kernels, "LEAST_ELEMENTS", 0)
+    x, w = randn(777, D), randn(D, seed=1)
+    logits = randn(40, 5000, seed=2)
+    found = []
+    for first in (D, 1, 301):
+        torch._dynamo.reset()
+        for kernel in (kernels.norm, kernels.softmax_and_norm):
+            kernel.compiled, kernel.seen = None, set()
+        kernels.norm(randn(first, D), w, 1e-5)
+        kernels.softmax_and_norm(randn(first, 5000))
+        found.append([*kernels.norm(x, w, 1e-5), *kernels.softmax_and_norm(logits)])
+    assert not kernels.Kernel.broken
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))

@@ -25,30 +25,34 @@ def point(scale, harmful, contrast, ordinary, n=100):
     return CurvePoint(scale, *(proportion(round(100 * rate), n) for rate in (harmful, contrast, ordinary)))
 
 
-def test_of_the_allowed_strengths_the_one_that_refuses_most():
-    """At 1.2 too many contrast prompts are refused, at 1.0 too many ordinary ones; of 0.8 and 0.6 the 0.8 refuses more."""
-    points = [
-        point(0.6, 0.5, 0.1, 0),
-        point(0.8, 0.6, 0.15, 0.02),
-        point(1.0, 0.7, 0.18, 0.06),
-        point(1.2, 0.8, 0.3, 0),
-    ]
-    assert (choose_scale(points).chosen, choose_scale(points).rule) == (0.8, RULE)
+def test_the_strength_where_the_line_meets_the_limit():
+    """Contrast 10 and 26 of 100 at 0.9 and 1.1: with half counts logits -2.1577 and -1.0308, so 18 % (-1.5163) is met at 1.0138.
+
+    The largest hundredth below is 1.01; harmful refusal rises, so the largest allowed strength refuses most.
+    """
+    curve = choose_scale([point(0.9, 0.5, 0.1, 0), point(1.1, 0.8, 0.26, 0)])
+    assert (curve.chosen, curve.rule) == (1.01, RULE)
 
 
-def test_of_equals_the_smallest():
-    assert choose_scale([point(1.0, 0.6, 0.1, 0), point(0.8, 0.6, 0.1, 0)]).chosen == 0.8
+def test_ordinary_prompts_can_be_what_decides():
+    """0 and 20 of 100, half counts 0.5 and 20.5 of 101: logits -5.3033 and -1.3677; 5 % (-2.9444) is met at 1.0199."""
+    assert choose_scale([point(0.9, 0.5, 0.02, 0), point(1.1, 0.8, 0.04, 0.2)]).chosen == 1.01
+
+
+def test_within_the_limits_everywhere_the_strongest_or_of_equals_the_smallest():
+    assert choose_scale([point(0.8, 0.5, 0.1, 0), point(1.0, 0.6, 0.1, 0)]).chosen == 1.0
+    assert choose_scale([point(0.8, 0.6, 0.1, 0), point(1.0, 0.6, 0.1, 0)]).chosen in (0.8, 1.0)
+
+
+def test_one_unlucky_point_does_not_decide():
+    """21 % at 1.0 amid points that rise from 10 to 18: alone it would forbid 1.0 and all above it."""
+    points = [point(s, s - 0.3, c, 0) for s, c in ((0.8, 0.1), (0.9, 0.12), (1.0, 0.21), (1.1, 0.16), (1.2, 0.18))]
+    assert choose_scale(points).chosen > 1.0
 
 
 def test_where_no_strength_is_allowed_the_one_nearest_to_the_limits():
-    """Above the limits of 0.18 and 0.05 by 0.12, 0.04 and 0.32; the rule that is reported says so."""
-    points = [point(1.0, 0.8, 0.3, 0), point(0.8, 0.4, 0.2, 0.09), point(1.2, 0.9, 0.5, 0)]
-    assert (choose_scale(points).chosen, choose_scale(points).rule) == (0.8, FALLBACK)
-    assert choose_scale(points[::2]).chosen == 1.0
-
-
-def test_of_two_as_near_the_one_that_refuses_more_harmful_prompts():
-    assert choose_scale([point(0.8, 0.5, 0.2, 0), point(0.9, 0.6, 0.2, 0.05)]).chosen == 0.9
+    curve = choose_scale([point(1.0, 0.8, 0.3, 0), point(0.8, 0.4, 0.25, 0), point(1.2, 0.9, 0.5, 0)])
+    assert (curve.chosen, curve.rule) == (0.8, FALLBACK)
 
 
 @pytest.mark.parametrize("missing", ["harmful", "contrast"])
@@ -61,13 +65,12 @@ def test_without_a_number_the_trained_strength_is_kept(missing):
         nothing if missing == "contrast" else known.refused_contrast,
         known.refused_ordinary,
     )
-    curve = choose_scale([unknown])
+    curve = choose_scale([unknown, point(1.0, 0.8, 0.1, 0)])
     assert curve.chosen == 1.0
-    assert "nothing was assessed" in curve.rule
+    assert "too little was assessed" in curve.rule
 
 
 def test_ordinary_prompts_that_were_not_measured_forbid_nothing():
-    known = point(1.2, 0.9, 0.1, 0)
-    assert (
-        choose_scale([CurvePoint(1.2, known.refused_harmful, known.refused_contrast, proportion(0, 0))]).chosen == 1.2
-    )
+    rows = [point(1.0, 0.8, 0.1, 0), point(1.2, 0.9, 0.1, 0)]
+    unmeasured = [CurvePoint(p.scale, p.refused_harmful, p.refused_contrast, proportion(0, 0)) for p in rows]
+    assert choose_scale(unmeasured).chosen == 1.2

@@ -373,11 +373,11 @@ def test_another_seed_gives_other_bits(tmp_path, uninterrupted):
 
 def test_the_schedule_by_hand():
     """10 steps, 20 % warm-up: 1/2, 1, then half a cosine from 1 over 8 steps: cos(pi 4/8) = 0 gives 1/2; never below 5 %."""
-    rates = [offline._schedule(step, 10, 0.2) for step in range(10)]
+    rates = [offline.schedule(step, 10, 0.2) for step in range(10)]
     assert rates[:3] == pytest.approx([0.5, 1.0, 1.0])
     assert rates[6] == pytest.approx(0.5)
     assert rates[9] == pytest.approx(0.05)
-    assert offline._schedule(0, 1, 0.1) == 1
+    assert offline.schedule(0, 1, 0.1) == 1
 
 
 def test_per_answer_by_hand():

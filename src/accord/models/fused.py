@@ -104,11 +104,12 @@ class _Gate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate_up: Tensor) -> Tensor:
         ctx.save_for_backward(gate_up)
-        return cast(Tensor, kernels.gate(gate_up))
+        return cast(Tensor, kernels.gate(_rows(gate_up))).view(*gate_up.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return cast(Tensor, kernels.gate_backward(ctx.saved_tensors[0], grads[0]))
+        (gate_up,) = ctx.saved_tensors
+        return cast(Tensor, kernels.gate_backward(_rows(gate_up), _rows(grads[0]))).view(gate_up.shape)
 
 
 class _Rotate(torch.autograd.Function):
@@ -117,25 +118,35 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv_BLHD: Tensor, cos_BLD: Tensor, sin_BLD: Tensor, heads: list[int]) -> Any:
         half = qkv_BLHD.shape[-1] // 2
-        cos, sin = (x[..., :half].unsqueeze(2) for x in (cos_BLD, sin_BLD))
+        shape = qkv_BLHD.shape[:2]
+        # One set of angles may stand for all rows of a batch.
+        cos, sin = (x[..., :half].expand(*shape, -1).reshape(-1, 1, half) for x in (cos_BLD, sin_BLD))
         ctx.save_for_backward(cos, sin)
-        q, k, v = qkv_BLHD.split(heads, 2)
-        return kernels.rotate(q, cos, sin), kernels.rotate(k, cos, sin), v.clone()
+        q, k, v = qkv_BLHD.flatten(0, 1).split(heads, 1)
+        turned = (kernels.rotate(q, cos, sin), kernels.rotate(k, cos, sin), v.clone())
+        return tuple(x.view(*shape, *x.shape[1:]) for x in turned)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         cos, sin = ctx.saved_tensors
-        dq, dk, dv = grads
-        return torch.cat([kernels.rotate(dq, cos, -sin), kernels.rotate(dk, cos, -sin), dv], 2), None, None, None
+        dq, dk, dv = (x.flatten(0, 1) for x in grads)
+        joint = torch.cat([kernels.rotate(dq, cos, -sin), kernels.rotate(dk, cos, -sin), dv], 1)
+        return joint.view(*grads[0].shape[:2], *joint.shape[1:]), None, None, None
 
 
 class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        y, r = kernels.norm(x, weight, epsilon)
+        y, r = kernels.norm(_rows(x), weight, epsilon)
         ctx.save_for_backward(x, weight, r)
-        return cast(Tensor, y)
+        return cast(Tensor, y).view(x.shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return kernels.norm_backward(grads[0], *ctx.saved_tensors), None, None
+        x, weight, r = ctx.saved_tensors
+        return kernels.norm_backward(_rows(grads[0]), _rows(x), weight, r).view(x.shape), None, None
+
+
+def _rows(x: Tensor) -> Tensor:
+    """All positions in one dimension, contiguous, so that one compiled loop serves every batch."""
+    return x.reshape(-1, x.shape[-1]).contiguous()

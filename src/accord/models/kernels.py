@@ -3,7 +3,7 @@
 PyTorch's inductor turns each into one loop; the second process that needs it reads it from inductor's cache. Without a
 compiler, off the CPU, and where there is too little to gain, the same lines run as they stand.
 
-Shapes: N positions, D hidden size, F inner width, H query and K key heads, V vocabulary.
+Shapes: N positions, D hidden size, F inner width, H heads, V vocabulary.
 """
 
 from __future__ import annotations
@@ -23,39 +23,70 @@ from accord.models.load import cache_dir
 
 # Below this, looking the compiled function up costs what its one pass saves; a decoding step stays below.
 LEAST_ELEMENTS = 1 << 17
+EXAMPLE_ROWS = 256
 
 
 class Kernel:
-    """A function of tensors that is compiled when it is first worth while."""
+    """A function of tensors over positions that is compiled when it is first worth while.
+
+    Tensors of one dimension are weights; of the others the first dimension is the positions'. Inductor looks at the sizes of the
+    first call when it chooses how to loop. That call is therefore an example of one fixed size: the code, and with it every bit
+    of a result, must not depend on which batch a process, or a resumed one, happens to begin with.
+    """
 
     broken = False
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.compiled: Callable[..., Any] | None = None
+        self.seen: set[Any] = set()
         functools.update_wrapper(self, function)
 
-    def __call__(self, first: Tensor, *more: Any) -> Any:
+    def __call__(self, *given: Any) -> Any:
         """As the function itself."""
+        first = given[0]
         if first.numel() < LEAST_ELEMENTS or first.device.type != "cpu" or Kernel.broken or not has_compiler():
-            return self.function(first, *more)
+            return self.function(*given)
         try:
             if self.compiled is None:
                 self.compiled = _compiled(self.function)
-            return self.compiled(first, *more)
+            kind = (
+                torch.is_inference_mode_enabled(),
+                *((x.dtype, x.shape[1:], x.stride()) for x in given if _over_positions(x)),
+            )
+            if kind not in self.seen:
+                self.compiled(*map(_example, given))
+                self.seen.add(kind)
+            return self.compiled(*given)
         except Exception as error:
             # A compiler that is there and does not work (no headers, a read-only cache): slower, and as right.
             Kernel.broken = True
             warnings.warn(f"torch.compile failed, so training is slower: {type(error).__name__}: {error}", stacklevel=2)
-            return self.function(first, *more)
+            return self.function(*given)
+
+
+def _over_positions(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.dim() > 1
+
+
+def _example(x: Any) -> Any:
+    if not _over_positions(x):
+        return x
+    example = torch.zeros(EXAMPLE_ROWS * x.stride(0), dtype=x.dtype).as_strided(
+        (EXAMPLE_ROWS, *x.shape[1:]), x.stride()
+    )
+    torch._dynamo.mark_dynamic(example, 0)
+    return example
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    from torch._inductor import config
+    import torch._dynamo.config
+    import torch._inductor.config
 
-    config.compile_threads = 1  # in this process: a pool of workers would outlive a kill
+    torch._inductor.config.compile_threads = 1  # in this process: a pool of workers would outlive a kill
+    torch._dynamo.config.recompile_limit = 64  # beyond it a function runs uncompiled, with other bits
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "compiled"))
-    return torch.compile(function, dynamic=True)
+    return torch.compile(function)
 
 
 @functools.cache
@@ -67,7 +98,7 @@ def has_compiler() -> bool:
 
 @Kernel
 def norm(x_ND: Tensor, weight_D: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Return w x r and r = 1 / sqrt(mean(x^2) + e), in fp32. Shapes [..., D], [..., 1]."""
+    """Return w x r and r = 1 / sqrt(mean(x^2) + e), in fp32. Shapes [N, D], [N, 1]."""
     wide = x_ND.float()
     r = torch.rsqrt(wide.square().mean(-1, keepdim=True) + epsilon)
     return weight_D * (wide * r).to(x_ND.dtype), r
@@ -75,29 +106,29 @@ def norm(x_ND: Tensor, weight_D: Tensor, epsilon: float) -> tuple[Tensor, Tensor
 
 @Kernel
 def norm_backward(grad_ND: Tensor, x_ND: Tensor, weight_D: Tensor, r: Tensor) -> Tensor:
-    """Return dx = r (g w - x r mean(g w x r)). Shape [..., D]."""
+    """Return dx = r (g w - x r mean(g w x r)). Shape [N, D]."""
     unit, grad = x_ND.float() * r, (grad_ND * weight_D).float()
     return ((grad - unit * (grad * unit).mean(-1, keepdim=True)) * r).to(x_ND.dtype)
 
 
 @Kernel
-def gate(gate_up: Tensor) -> Tensor:
-    """Return silu(g) u of g and u side by side. Shapes [..., 2 F] -> [..., F]."""
-    g, u = gate_up.chunk(2, -1)
+def gate(gate_up_NF: Tensor) -> Tensor:
+    """Return silu(g) u of g and u side by side. Shapes [N, 2 F] -> [N, F]."""
+    g, u = gate_up_NF.chunk(2, -1)
     return F.silu(g) * u
 
 
 @Kernel
-def gate_backward(gate_up: Tensor, grad: Tensor) -> Tensor:
-    """Return (da u silu'(g), da silu(g)) side by side. Shape [..., 2 F]."""
-    g, u = gate_up.chunk(2, -1)
-    return torch.cat([torch.ops.aten.silu_backward(grad * u, g), grad * F.silu(g)], -1)
+def gate_backward(gate_up_NF: Tensor, grad_NF: Tensor) -> Tensor:
+    """Return (da u silu'(g), da silu(g)) side by side. Shape [N, 2 F]."""
+    g, u = gate_up_NF.chunk(2, -1)
+    return torch.cat([torch.ops.aten.silu_backward(grad_NF * u, g), grad_NF * F.silu(g)], -1)
 
 
 @Kernel
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Return (x1 c - x2 s, x2 c + x1 s), the halves of each head. Shapes [..., heads, D]; cos and sin [..., 1, D / 2]."""
-    one, two = x.chunk(2, -1)
+def rotate(x_NHD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Return (x1 c - x2 s, x2 c + x1 s), the halves of each head. Shapes [N, H, D]; cos and sin [N, 1, D / 2]."""
+    one, two = x_NHD.chunk(2, -1)
     return torch.cat([one * cos - two * sin, two * cos + one * sin], -1)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -126,21 +127,25 @@ def _cross(axes: Any, spot: Spot, colour: str, marker: str) -> None:
 
 
 def _curve(axes: Any, points: Sequence[CurvePoint], chosen_scale: float | None) -> None:
-    """Draw the line of strengths; the chosen one has a ring, the others their number."""
+    """Draw the line of strengths tried, each with its number, and a ring where the chosen one lies on it."""
     ordered = sorted(points, key=lambda point: point.scale)
+    scales = [p.scale for p in ordered]
     xs, ys = [p.refused_contrast.value for p in ordered], [p.refused_harmful.value for p in ordered]
     axes.plot(xs, ys, "-o", color="#9aa5b1", markersize=3.5, linewidth=1.2, zorder=2, label="strengths tried")
-    for point, x, y in zip(ordered, xs, ys, strict=True):
-        chosen = point.scale == chosen_scale
-        if chosen:
-            axes.plot(
-                [x], [y], "o", markersize=15, markerfacecolor="none", markeredgecolor=INK, zorder=5, label="chosen"
-            )
-        axes.annotate(
-            f"×{point.scale:g}", (x, y), xytext=(10, 6), textcoords="offset points", fontsize=7.5, va="center",
-            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.6},
-            color=INK if chosen else MUTED, weight="bold" if chosen else "normal", zorder=6,
-        )  # fmt: skip
+    for scale, x, y in zip(scales, xs, ys, strict=True):
+        if scale != chosen_scale:
+            _strength(axes, scale, x, y, MUTED, "normal")
+    if chosen_scale is not None and scales and scales[0] <= chosen_scale <= scales[-1]:
+        x, y = (float(np.interp(chosen_scale, scales, np.asarray(values, dtype=float))) for values in (xs, ys))
+        axes.plot([x], [y], "o", markersize=15, markerfacecolor="none", markeredgecolor=INK, zorder=5, label="chosen")
+        _strength(axes, chosen_scale, x, y, INK, "bold")
+
+
+def _strength(axes: Any, scale: float, x: Any, y: Any, colour: str, weight: str) -> None:
+    axes.annotate(
+        f"×{scale:g}", (x, y), xytext=(10, 6), textcoords="offset points", fontsize=7.5, va="center",
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.6}, color=colour, weight=weight, zorder=6,
+    )  # fmt: skip
 
 
 def dumbbells(spans: Sequence[Span]) -> Picture | None:

@@ -14,11 +14,13 @@ from accord.stats.intervals import (
     win_rate,
     worst_case_bounds,
 )
+from accord.stats.logistic import LogisticLine, logistic_line
 from accord.stats.paired import PairedDifference, mcnemar_exact, newcombe_paired, paired_difference
 
 __all__ = [
     "CalibrationBin",
     "GroupedMean",
+    "LogisticLine",
     "PairedDifference",
     "WinRate",
     "calibration_curve",
@@ -27,6 +29,7 @@ __all__ = [
     "cohen_kappa",
     "effective_size",
     "expected_calibration_error",
+    "logistic_line",
     "macro_mean",
     "mcnemar_exact",
     "mean",

@@ -131,7 +131,7 @@ def fit(
     with packed(model):
         for step in range(first, len(plan)):
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * _schedule(step, len(plan), settings.warmup)
+                group["lr"] = settings.learning_rate * schedule(step, len(plan), settings.warmup)
             log, ok = _step(model, task, plan[step], step, settings, accelerator, optimizer, parameters)
             skipped_in_a_row = 0 if ok else skipped_in_a_row + 1
             skipped += not ok
@@ -185,7 +185,7 @@ def _step(
     return StepLog(step, loss_sum, {name: sums[name] / counts[name] for name in sums}), finite
 
 
-def _schedule(step: int, n_steps: int, warmup: float) -> float:
+def schedule(step: int, n_steps: int, warmup: float) -> float:
     """Linear warm-up, then half a cosine down to 5 %."""
     n_warm = max(1, round(warmup * n_steps))
     if step < n_warm:
