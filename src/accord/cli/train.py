@@ -208,9 +208,10 @@ def _show(facts: Mapping[str, Any], held_out: HeldOut | None, json_: bool) -> No
         said = "none" if b.predicted is None else f"{b.predicted:.1%} on average"
         print(f"sure of a preference by {b.low:.0%} to {b.high:.0%} ({said}): right in {_told(b.observed)}")
     error = held_out.calibration_error
-    print(
-        f"mean distance of the two: {'not measured' if error is None else f'{error:.1%}'} (biased upwards in small samples)"
-    )
+    if held_out.calibration:
+        print(
+            f"mean distance of the two: {'not measured' if error is None else f'{error:.1%}'} (biased upwards in small samples)"
+        )
 
 
 def _told(estimate: Estimate) -> str:

@@ -55,12 +55,21 @@ def length_rules(comparisons: Sequence[Comparison]) -> dict[str, Estimate]:
     }
 
 
-def measure(comparisons: Sequence[Comparison], scores_R2: Tensor, beside: Mapping[str, Estimate], name: str) -> HeldOut:
-    """Return what there is to say of scores whose difference is the logit of a preference; `beside` are others' accuracies."""
+def measure(
+    comparisons: Sequence[Comparison],
+    scores_R2: Tensor,
+    beside: Mapping[str, Estimate],
+    name: str,
+    are_logits: bool = True,
+) -> HeldOut:
+    """Return what there is to say of scores; `beside` are others' accuracies.
+
+    `are_logits` says that a difference of two scores is the logit of a preference: only then is there a calibration.
+    """
     margins = scores_R2[:, 0] - scores_R2[:, 1]
-    decided = margins != 0
+    decided = margins[margins != 0] if are_logits else margins[:0]
     bins = calibration_curve(
-        torch.sigmoid(margins[decided].abs().double()).tolist(), (margins[decided] > 0).tolist(), CONFIDENCE_EDGES
+        torch.sigmoid(decided.abs().double()).tolist(), (decided > 0).tolist(), CONFIDENCE_EDGES if are_logits else ()
     )
     return HeldOut(
         accuracy={name: preference_accuracy(scores_R2), **beside, **length_rules(comparisons)},

@@ -104,7 +104,8 @@ def run_preferences(
         "base model (log-probability)": preference_accuracy(before),
     }
     implicit = options.get("beta", 1.0) * (after - before)
-    return facts, measure(kept, implicit, beside, f"{name} (implicit reward)")
+    # Of these objectives only DPO itself takes its implicit reward for a preference's logit.
+    return facts, measure(kept, implicit, beside, f"{name} (implicit reward)", are_logits=name == "dpo")
 
 
 def _logps(trainee: Trainee, comparisons: list[Comparison], progress: Progress, stage: str) -> Tensor:

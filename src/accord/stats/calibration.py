@@ -32,6 +32,8 @@ def calibration_curve(
     """
     if len(predicted) != len(came_true):
         raise DataError(f"{len(predicted)} predictions, but {len(came_true)} outcomes")
+    if len(edges) < 2 and not predicted:
+        return []
     p, y = np.asarray(predicted, dtype=float), np.asarray(came_true, dtype=bool)
     if not np.all((p >= edges[0]) & (p <= edges[-1])):
         raise DataError(f"predictions must lie between {edges[0]} and {edges[-1]}")
