@@ -29,10 +29,10 @@ class AlignSettings:
     precision: Precision = "auto"
     first_layer: int = -1
     rank: int = 8
-    sft_epochs: int = 2
+    sft_epochs: int = 3
     sft_learning_rate: float = 3e-3
     rows_per_step: int = 8
-    retain: float = 20.0
+    retain: float = 32.0
     retain_tokens: int = 6
     whole_share: float = 0.3
     weight_decay: float = 0.05
