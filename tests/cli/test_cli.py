@@ -164,3 +164,24 @@ def test_every_objective_on_pairs_is_a_verb_with_its_own_options():
     assert all(verb in shown for verb in ("sft", "reward", "kto", "dpo", "ipo", "simpo", "soft-dpo", "apo-zero"))
     assert "--gamma" in accord("train", "simpo", "--help").stdout
     assert "did you mean '--beta'?" in one_line_error(accord("train", "ipo", "x.jsonl", "--out", "y", "--bta", "0.2"))
+
+
+def test_settings_that_no_training_run_can_have_are_named_all_at_once(tmp_path):
+    message = one_line_error(
+        accord(
+            "train",
+            "reward",
+            "x.jsonl",
+            "--out",
+            tmp_path / "run",
+            "--method",
+            "ful",
+            "--rank",
+            "0",
+            "--precision",
+            "b16",
+        )
+    )
+    assert "rank must be at least 1, not 0" in message
+    assert "method must be 'lora' or 'full', not ful" in message
+    assert "precision must be 'auto', 'fp32' or 'bf16', not b16" in message

@@ -53,11 +53,11 @@ def mismatched(prompts: Sequence[Hashable]) -> list[int]:
     Raises:
         AccordError: there is none, because more than half of the rows have one prompt (a single row among them).
     """
-    order = sorted(range(len(prompts)), key=lambda i: _first(prompts)[prompts[i]])
-    sizes: dict[Hashable, int] = {}
-    for prompt in prompts:
-        sizes[prompt] = sizes.get(prompt, 0) + 1
-    largest = max(sizes.values(), default=0)
+    rows_of: dict[Hashable, list[int]] = {}
+    for row, prompt in enumerate(prompts):
+        rows_of.setdefault(prompt, []).append(row)
+    order = [row for rows in rows_of.values() for row in rows]
+    largest = max(map(len, rows_of.values()), default=0)
     if 2 * largest > len(prompts):
         raise AccordError(
             f"KTO compares with answers to other prompts, but {largest} of {len(prompts)} rows have the same prompt"
@@ -67,10 +67,3 @@ def mismatched(prompts: Sequence[Hashable]) -> list[int]:
     for place, row in enumerate(order):
         partner[row] = order[(place + largest) % len(order)]
     return partner
-
-
-def _first(prompts: Sequence[Hashable]) -> dict[Hashable, int]:
-    first: dict[Hashable, int] = {}
-    for i, prompt in enumerate(prompts):
-        first.setdefault(prompt, i)
-    return first

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from accord.data.checks import read_comparisons
 from accord.data.near_duplicates import nearest
 from accord.errors import DataError
 from accord.stats import CalibrationBin, calibration_curve, expected_calibration_error, proportion
@@ -95,6 +97,20 @@ def _sliced(
         name: preference_accuracy(scores_R2[[i for i, v in enumerate(values) if v is not None and low <= v < high]])
         for name, low, high in slices
     }
+
+
+def read_held_out(dev: Path | None, train: Sequence[Comparison], drop: bool) -> tuple[list[Comparison], dict[str, str]]:
+    """Return the held-out comparisons that can be measured on, and what is said of them; nothing of either without a file.
+
+    Raises:
+        DataError: rows that cannot be used (without `drop`), or none is unlike training.
+    """
+    if dev is None:
+        return [], {}
+    given = read_comparisons(dev, drop=drop)
+    kept = unlike_training(given.comparisons, train)
+    left_out = len(given.comparisons) - len(kept)
+    return kept, {"held-out pairs": f"{given.report}, near-duplicates of training left out: {left_out}"}
 
 
 def unlike_training(held_out: Sequence[Comparison], train: Sequence[Comparison]) -> list[Comparison]:

@@ -13,7 +13,7 @@ from accord.data.checks import read_comparisons
 from accord.models.adapters import scaled
 from accord.models.load import load_model, published_name
 from accord.models.packed import packed
-from accord.recipes.held_out import HeldOut, measure, preference_accuracy, unlike_training
+from accord.recipes.held_out import HeldOut, measure, preference_accuracy, read_held_out
 from accord.recipes.reporting import machine_facts
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import (
@@ -54,8 +54,7 @@ def run_preferences(
     """
     objective = pair_objective(name, **options)
     given = read_comparisons(data, drop=drop)
-    held_out = read_comparisons(dev, drop=drop) if dev else None
-    kept = unlike_training(held_out.comparisons, given.comparisons) if held_out else []
+    kept, said = read_held_out(dev, given.comparisons, drop)
     loaded = load_model(settings.model, settings.precision)
     trainee = make_trainee(loaded, settings)
     trees = pair_trees(trainee.chat, given.comparisons)
@@ -71,12 +70,9 @@ def run_preferences(
     reference = f"the starting model, {settings.model}"
     run = open_run(out, asked, {**machine_facts(trainee), "reference": reference})
     stage = run.stage(name, {"model": loaded.fingerprint})
-    facts: dict[str, Any] = {"pairs": str(given.report), "reference": reference}
+    facts: dict[str, Any] = {"pairs": str(given.report), "reference": reference, **said}
     before = None
-    if held_out:
-        facts["held-out pairs"] = (
-            f"{held_out.report}, near-duplicates of training left out: {len(held_out.comparisons) - len(kept)}"
-        )
+    if kept:
         with scaled(trainee.model, 0.0):
             before = _logps(trainee, kept, progress, "held-out pairs, base model")
     preference = None
@@ -93,7 +89,7 @@ def run_preferences(
         "seconds": round(result.seconds, 1),
         "pairs/s": round(len(trees) * settings.epochs / result.seconds, 2),
     }
-    after = _logps(trainee, kept, progress, "held-out pairs, trained model") if held_out else None
+    after = _logps(trainee, kept, progress, "held-out pairs, trained model") if kept else None
     card = plain_card(settings.model, f"{name} on {len(trees)} pairs")
     save_model(trainee, out / "model", card, 1.0, published_name(settings.model, loaded))
     facts["model"] = str(out / "model")

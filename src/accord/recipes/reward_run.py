@@ -18,7 +18,7 @@ from accord.models.packed import packed
 from accord.models.projection import Projection
 from accord.models.reward import reward_tokenizer, score_answers, score_head, with_score_head
 from accord.models.tree import Tree, head_weight
-from accord.recipes.held_out import HeldOut, measure, preference_accuracy, unlike_training
+from accord.recipes.held_out import HeldOut, measure, preference_accuracy, read_held_out
 from accord.recipes.reporting import machine_facts
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import (
@@ -58,8 +58,7 @@ def run_reward(
         DataError: rows that cannot be used (without `drop`), that do not fit the model's window, or for `cost` have no labels.
     """
     given = read_comparisons(data, drop=drop)
-    held_out = read_comparisons(dev, drop=drop) if dev else None
-    kept = unlike_training(held_out.comparisons, given.comparisons) if held_out else []
+    kept, said = read_held_out(dev, given.comparisons, drop)
     causal = load_model(settings.model, settings.precision)
     base_head = Projection(head_weight(causal.model))
     loaded = with_score_head(causal)
@@ -76,14 +75,11 @@ def run_reward(
     }
     run = open_run(out, asked, machine_facts(trainee))
     stage = run.stage("reward", {"model": loaded.fingerprint})
-    facts: dict[str, Any] = {"comparisons": str(given.report), "prompts": len(trees)}
+    facts: dict[str, Any] = {"comparisons": str(given.report), "prompts": len(trees), **said}
     held_trees = pair_trees(trainee.chat, kept)
     check_window(held_trees, loaded, [c.id for c in kept])
     before = None
-    if held_out:
-        facts["held-out pairs"] = (
-            f"{held_out.report}, near-duplicates of training left out: {len(held_out.comparisons) - len(kept)}"
-        )
+    if kept:
         with packed(trainee.model), scaled(trainee.model, 0.0):
             nothing = FrozenStates(0, {}, {})
             before = answer_logps(trainee.model, held_trees, nothing, base_head, progress, "held-out pairs, base model")

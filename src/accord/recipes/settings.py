@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -45,9 +45,9 @@ class AlignSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        faults = [
-            f"{name} must be {rule}, not {getattr(self, name)}"
-            for name, rule, holds in (
+        _refuse(
+            self,
+            (
                 ("rank", "at least 1", self.rank >= 1),
                 ("sft_epochs", "at least 1", self.sft_epochs >= 1),
                 ("dpo_epochs", "at least 0", self.dpo_epochs >= 0),
@@ -62,11 +62,8 @@ class AlignSettings:
                 ("limit", "at least 0", self.limit >= 0),
                 ("method", "'lora' or 'full'", self.method in ("lora", "full")),
                 ("precision", "'auto', 'fp32' or 'bf16'", self.precision in ("auto", "fp32", "bf16")),
-            )
-            if not holds
-        ]
-        if faults:
-            raise SettingsError("; ".join(faults))
+            ),
+        )
 
     def asked(self) -> dict[str, Any]:
         """Return the settings as a run's manifest keeps them."""
@@ -88,6 +85,19 @@ class TrainingSettings:
     weight_decay: float = 0.05
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        _refuse(
+            self,
+            (
+                ("rank", "at least 1", self.rank >= 1),
+                ("epochs", "at least 1", self.epochs >= 1),
+                ("learning_rate", "above 0", self.learning_rate > 0),
+                ("rows_per_step", "at least 1", self.rows_per_step >= 1),
+                ("method", "'lora' or 'full'", self.method in ("lora", "full")),
+                ("precision", "'auto', 'fp32' or 'bf16'", self.precision in ("auto", "fp32", "bf16")),
+            ),
+        )
+
     def asked(self) -> dict[str, Any]:
         """Return the settings as a run's manifest keeps them."""
         return asdict(self)
@@ -101,6 +111,13 @@ class TrainingSettings:
             rows_per_step=self.rows_per_step,
             seed=self.seed + 1,
         )
+
+
+def _refuse(settings: object, rules: Sequence[tuple[str, str, bool]]) -> None:
+    """Name all settings that break their rule, in one message."""
+    faults = [f"{name} must be {rule}, not {getattr(settings, name)}" for name, rule, holds in rules if not holds]
+    if faults:
+        raise SettingsError("; ".join(faults))
 
 
 def settings_from(asked: Mapping[str, Any]) -> AlignSettings:

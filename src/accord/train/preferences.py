@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from accord.models.head import token_logps
 from accord.models.projection import Projection
-from accord.models.tree import Tree, TreeBatch, answer_states, collate, micro_batches
+from accord.models.tree import Tree, TreeBatch, micro_batches
 from accord.objectives.dpo import dpo
 from accord.objectives.kto import kl_baseline, kto, mismatched
 from accord.objectives.pairs import Pairs
@@ -141,13 +141,8 @@ def answer_logps(
     if progress:
         progress.start(stage, len(trees), "rows")
     for rows in micro_batches(trees, range(len(trees)), FORWARD_TOKENS):
-        if states.entering:
-            batch, hidden_BLD = states.last_states(model, trees, rows)
-            hidden_ND = batch.predicting(hidden_BLD)
-        else:
-            batch = collate([trees[i] for i in rows]).to(next(model.parameters()).device)
-            hidden_ND = answer_states(model, batch)
-        result[rows] = _answer_logps(batch, hidden_ND, head).view(len(rows), -1).cpu()
+        batch, hidden_BLD = states.last_states(model, trees, rows)
+        result[rows] = _answer_logps(batch, batch.predicting(hidden_BLD), head).view(len(rows), -1).cpu()
         if progress:
             progress.advance(len(rows))
     if progress:
