@@ -26,10 +26,9 @@ from accord.errors import ModelError
 from accord.models.chat import ChatFormat
 from accord.models.load import LoadedModel, base_of, fingerprint, load_model, load_tokenizer, quiet_loading, resolve
 from accord.models.precision import Precision, choose_dtype, pick_device
-from accord.models.tree import Tree, TreeBatch, collate, last_states, micro_batches
+from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch, collate, last_states, micro_batches
 
 SCORE = "score"
-FORWARD_TOKENS = 2048
 
 
 def with_score_head(loaded: LoadedModel) -> LoadedModel:

@@ -27,6 +27,8 @@ from transformers import PreTrainedModel
 from accord.models.attention import Segment, by_segment
 
 MAX_PADDING = 0.05
+# Positions a batch where nothing is kept for a backward pass.
+FORWARD_TOKENS = 2048
 # A row holds so many positions beside the prefix, or so many times the prefix's: more share one prefix, but where attention is
 # not by segment its cost grows with the square of the row.
 ROW_TOKENS, ROW_PREFIXES = 1024, 2

@@ -30,7 +30,7 @@ from accord.recipes.training import (
 from accord.runs.atomic import file_digest
 from accord.runs.folder import open_run
 from accord.train.preferences import answer_logps
-from accord.train.states import FrozenStates
+from accord.train.states import NOTHING_FROZEN
 from accord.types import Comparison, Progress
 
 
@@ -108,4 +108,4 @@ def _logps(trainee: Trainee, comparisons: list[Comparison], progress: Progress, 
     trees = pair_trees(trainee.chat, comparisons)
     check_window(trees, trainee.loaded, [c.id for c in comparisons])
     with packed(trainee.model):
-        return answer_logps(trainee.model, trees, FrozenStates(0, {}, {}), trainee.head, progress, stage)
+        return answer_logps(trainee.model, trees, NOTHING_FROZEN, trainee.head, progress, stage)

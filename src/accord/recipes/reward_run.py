@@ -34,7 +34,7 @@ from accord.runs.folder import open_run
 from accord.train.offline import fit
 from accord.train.preferences import answer_logps
 from accord.train.rewards import Ranking, reward_task
-from accord.train.states import FrozenStates, freeze_states
+from accord.train.states import NOTHING_FROZEN, freeze_states
 from accord.types import Comparison, Progress
 
 
@@ -81,8 +81,9 @@ def run_reward(
     before = None
     if kept:
         with packed(trainee.model), scaled(trainee.model, 0.0):
-            nothing = FrozenStates(0, {}, {})
-            before = answer_logps(trainee.model, held_trees, nothing, base_head, progress, "held-out pairs, base model")
+            before = answer_logps(
+                trainee.model, held_trees, NOTHING_FROZEN, base_head, progress, "held-out pairs, base model"
+            )
 
     def train(folder: Path) -> Any:
         with packed(trainee.model):

@@ -21,7 +21,7 @@ from accord.runs.folder import open_run
 from accord.train.mixture import Mixture
 from accord.train.offline import fit
 from accord.train.preferences import Marked, answer_logps, mismatched_trees
-from accord.train.states import FrozenStates, freeze_states
+from accord.train.states import NOTHING_FROZEN, freeze_states
 from accord.types import Progress
 
 
@@ -59,9 +59,10 @@ def run_kto(
         with packed(trainee.model):
             states = freeze_states(trainee.model, trees, trainee.first_layer, [False] * len(trees), folder, progress)
             if not reference_file.exists():
-                plain = FrozenStates(0, {}, {})
                 own = answer_logps(trainee.model, trees, states, head, progress, "reference log-probabilities")
-                other = answer_logps(trainee.model, others, plain, head, progress, "the same of other prompts' answers")
+                other = answer_logps(
+                    trainee.model, others, NOTHING_FROZEN, head, progress, "the same of other prompts' answers"
+                )
                 save_tensors(reference_file, torch.cat([own, other], 1))
         ref_R2 = load_tensors(reference_file)
         part = Marked(

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from accord.models.head import token_logps
 from accord.models.projection import Projection
-from accord.models.tree import Tree, TreeBatch, micro_batches
+from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch, micro_batches
 from accord.objectives.dpo import dpo
 from accord.objectives.kto import kl_baseline, kto, mismatched
 from accord.objectives.pairs import Pairs
 from accord.objectives.reduction import Losses, Totals
 from accord.train.mixture import Mixture, Part
-from accord.train.states import FORWARD_TOKENS, FrozenStates
+from accord.train.states import NOTHING_FROZEN, FrozenStates
 from accord.types import Progress
 
 
@@ -81,7 +81,7 @@ class Marked(Part):
     def before_step(self, model: nn.Module, rows: Sequence[int]) -> Tensor:
         """Return the level that the step's answers are compared with."""
         trees = [self.mismatched_trees[i] for i in rows]
-        logps_R = answer_logps(model, trees, FrozenStates(0, {}, {}), self.head)[:, 0]
+        logps_R = answer_logps(model, trees, NOTHING_FROZEN, self.head)[:, 0]
         return kl_baseline(logps_R, self.mismatched_ref_logps[list(rows)])
 
     def losses(self, batch: TreeBatch, hidden_BLD: Tensor, rows: Sequence[int], shared: Any) -> list[Losses]:

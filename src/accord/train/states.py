@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.models.tree import (
+    FORWARD_TOKENS,
     Tree,
     TreeBatch,
     collate,
@@ -25,7 +26,6 @@ from accord.runs.atomic import load_tensors, save_tensors
 from accord.types import Progress
 
 SHARD_TOKENS = 8192
-FORWARD_TOKENS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,9 @@ class FrozenStates:
     def reference(self, rows: Sequence[int]) -> Tensor:
         """Return the reference's last states of some rows, concatenated in their order. Shape [N, D]."""
         return torch.cat([self.last[i] for i in rows])
+
+
+NOTHING_FROZEN = FrozenStates(0, {}, {})
 
 
 def freeze_states(
