@@ -1,8 +1,9 @@
 """A small training problem that the tests of the loop share, and a driver that is killed while it trains.
 
-Run as a program: `python training_demo.py FOLDER SEED` trains once to the end in FOLDER/whole, then again in FOLDER/killed in
-processes of which three are killed at random times, and prints the digests of the two results. The times are of processor time,
-and a quarter of a whole training at most, so that what else the machine does cannot let a process finish before it is killed.
+Run as a program: `python training_demo.py FOLDER SEED` trains once to the end in FOLDER/whole, then 25 times again, each killed
+at a random time and gone on with by another process, and prints how many were killed, the whole run's digest, and the others'
+distinct ones. The times are of processor time, and nine tenths of a whole training at most, so that what else the machine does
+cannot let a process finish before it is killed.
 """
 
 import hashlib
@@ -89,6 +90,7 @@ class Clock:
         return self.now
 
 
+N_KILLS = 25
 SETTINGS = offline.TrainSettings(epochs=4, rows_per_step=8, token_budget=64, seed=3)
 
 
@@ -117,9 +119,13 @@ def main(folder, seed):
     torch.set_num_threads(1)
     _, whole_s = in_child(folder / "whole")
     rng = random.Random(seed)
-    killed = [in_child(folder / "killed", whole_s * rng.uniform(0.1, 0.25))[0] for _ in range(3)]
-    in_child(folder / "killed")
-    print(sum(killed), *((folder / f"{name}.digest").read_text() for name in ("whole", "killed")))
+    n_killed, digests = 0, set()
+    for n in range(N_KILLS):
+        own = folder / f"killed-{n}"
+        n_killed += in_child(own, whole_s * rng.uniform(0.02, 0.9))[0]
+        in_child(own)
+        digests.add((folder / f"{own.name}.digest").read_text())
+    print(n_killed, (folder / "whole.digest").read_text(), *digests)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def test_an_objective_on_pairs_learns_and_measures_held_out_pairs(tmp_path, tiny
 def test_an_objective_without_a_reference_computes_none(tmp_path, tiny_folder):
     data, out = comparisons(tmp_path / "train.jsonl", 8), tmp_path / "run"
     run_preferences(data, None, out, "simpo", {"beta": 2.0, "gamma": 0.5}, settings(tiny_folder), False, Silent())
-    assert not list(out.rglob("reference.pt"))
+    assert not list(out.rglob("reference.safetensors"))
     assert json.loads((out / "manifest.json").read_text())["asked"]["gamma"] == 0.5
 
 

@@ -30,10 +30,10 @@ def test_the_name_is_part_of_the_key(tmp_path):
 def test_other_inputs_clear_what_the_stage_left(tmp_path):
     here = run(tmp_path / "r")
     old = here.stage("sft", {"rank": 8})
-    (old.folder / "checkpoint.pt").write_text("of rank 8")
+    (old.folder / "checkpoint.safetensors").write_text("of rank 8")
     (here.stage("dpo", {}).folder / "kept").touch()
-    assert (here.stage("sft", {"rank": 8}).folder / "checkpoint.pt").exists()
-    assert not (here.stage("sft", {"rank": 16}).folder / "checkpoint.pt").exists()
+    assert (here.stage("sft", {"rank": 8}).folder / "checkpoint.safetensors").exists()
+    assert not (here.stage("sft", {"rank": 16}).folder / "checkpoint.safetensors").exists()
     assert (here.stage("dpo", {}).folder / "kept").exists()
 
 
@@ -42,8 +42,8 @@ def test_a_stage_folder_without_its_marker_is_not_trusted(tmp_path):
     here = run(tmp_path / "r")
     left = tmp_path / "r" / "stages" / "sft"
     left.mkdir(parents=True)
-    (left / "checkpoint.pt").touch()
-    assert not (here.stage("sft", {}).folder / "checkpoint.pt").exists()
+    (left / "checkpoint.safetensors").touch()
+    assert not (here.stage("sft", {}).folder / "checkpoint.safetensors").exists()
 
 
 def test_a_stage_that_was_begun_and_not_finished_is_not_done(tmp_path):

@@ -31,7 +31,7 @@ def test_shards_are_read_back_and_a_lost_one_alone_is_computed_again(tmp_path, m
     monkeypatch.setattr(states_module, "SHARD_TOKENS", 40)
     model, rows = lora(2, std=0.1), trees(9, 2)
     first = freeze_states(model, rows, 2, [True] * 9, tmp_path, Silent())
-    shards = sorted(tmp_path.glob("states-*.pt"))
+    shards = sorted(tmp_path.glob("states-*.safetensors"))
     assert len(shards) > 2
     shards[1].unlink()
     computed = []

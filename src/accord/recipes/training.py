@@ -25,8 +25,8 @@ from accord.objectives.pairs import Pairs
 from accord.objectives.reduction import Losses
 from accord.recipes.settings import AlignSettings
 from accord.resolve import resolve
-from accord.runs.atomic import load_tensors, save_tensors
 from accord.runs.folder import Stage
+from accord.runs.tensors import load_tensors, save_tensors
 from accord.train.imitation import common_onsets, sft_task
 from accord.train.offline import TrainResult, TrainSettings, fit, read_result, restore_weights
 from accord.train.preferences import answer_logps, preference_task
@@ -67,7 +67,7 @@ def train_stage(trainee: Trainee, stage: Stage, train: Callable[[Path], TrainRes
         restore_weights(trainee.model, stage.folder)
         return read_result(stage.folder)
     result = train(stage.folder)
-    for states in stage.folder.glob("states-*.pt"):
+    for states in stage.folder.glob("states-*.safetensors"):
         states.unlink()
     stage.finish({"seconds": result.seconds, "skipped": result.skipped})
     return result
@@ -210,7 +210,7 @@ def train_on_pairs(
 ) -> TrainResult:
     """Prefer one answer to another, from the model as it is now, which is its own reference."""
     head = trainee.head
-    reference_file = folder / "reference.pt"
+    reference_file = folder / "reference.safetensors"
     with packed(trainee.model):
         states = freeze_states(trainee.model, trees, trainee.first_layer, [False] * len(trees), folder, progress)
         if objective.needs_reference and not reference_file.exists():

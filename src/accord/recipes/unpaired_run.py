@@ -16,8 +16,9 @@ from accord.objectives.kto import kto
 from accord.recipes.reporting import machine_facts
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import check_window, make_trainee, plain_card, save_model, train_stage
-from accord.runs.atomic import file_digest, load_tensors, save_tensors
+from accord.runs.atomic import file_digest
 from accord.runs.folder import open_run
+from accord.runs.tensors import load_tensors, save_tensors
 from accord.train.mixture import Mixture
 from accord.train.offline import fit
 from accord.train.preferences import Marked, answer_logps, mismatched_trees
@@ -55,7 +56,7 @@ def run_kto(
     stage = run.stage("kto", {"model": loaded.fingerprint})
 
     def train(folder: Path) -> Any:
-        head, reference_file = trainee.head, folder / "reference.pt"
+        head, reference_file = trainee.head, folder / "reference.safetensors"
         with packed(trainee.model):
             states = freeze_states(trainee.model, trees, trainee.first_layer, [False] * len(trees), folder, progress)
             if not reference_file.exists():

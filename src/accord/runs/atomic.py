@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from accord.errors import InputError
 
 
@@ -32,7 +30,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         number = error.errno if isinstance(error, OSError) else None
-        # torch reports a failed write as a RuntimeError without an errno.
+        # torch reports a failed write of a model's weights as a RuntimeError without an errno.
         if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error) or "file write failed" in str(error):
             raise InputError(
                 f"the disk is full: cannot write {path}; free some space and run `accord resume`"
@@ -67,16 +65,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically. NaN is refused: it is not JSON and no measurement."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def save_tensors(path: Path, value: Any) -> None:
-    """Save tensors and plain containers atomically."""
-    write_atomic(path, lambda p: torch.save(value, p))
-
-
-def load_tensors(path: Path) -> Any:
-    """Load what `save_tensors` wrote."""
-    return torch.load(path, weights_only=True)
 
 
 def digest(value: Any) -> str:

@@ -23,7 +23,7 @@ from accord.errors import AccordError
 from accord.models.packed import packed
 from accord.models.tree import Tree, micro_batches
 from accord.objectives.reduction import Losses, Totals, reduce
-from accord.runs.atomic import load_tensors, save_tensors
+from accord.runs.tensors import load_tensors, save_tensors
 from accord.train.batches import steps_of_epoch
 from accord.types import Progress
 
@@ -122,7 +122,7 @@ def fit(
             units or [[i] for i in range(len(task.trees))], settings.rows_per_step, settings.seed, epoch
         )
     ]
-    state = _State(folder / "checkpoint.pt", parameters, optimizer)
+    state = _State(folder / "checkpoint.safetensors", parameters, optimizer)
     first, logs, skipped, skipped_in_a_row, spent = state.load()
     progress.start(stage, len(plan), "steps")
     progress.advance(first)
@@ -195,13 +195,15 @@ def schedule(step: int, n_steps: int, warmup: float) -> float:
 
 def read_result(folder: Path) -> TrainResult:
     """Return what a finished `fit` in `folder` returned, without training or loading a model."""
-    kept = load_tensors(folder / "checkpoint.pt")
+    kept = load_tensors(folder / "checkpoint.safetensors")
     return TrainResult(tuple(StepLog(*log) for log in kept["logs"]), int(kept["skipped"]), float(kept["seconds"]))
 
 
 def restore_weights(model: nn.Module, folder: Path) -> None:
     """Give the model's trainable weights the values that a finished `fit` in `folder` left."""
-    _copy_weights([p for p in model.parameters() if p.requires_grad], load_tensors(folder / "checkpoint.pt")["weights"])
+    _copy_weights(
+        [p for p in model.parameters() if p.requires_grad], load_tensors(folder / "checkpoint.safetensors")["weights"]
+    )
 
 
 def _copy_weights(parameters: Sequence[nn.Parameter], weights: Sequence[Tensor]) -> None:

@@ -22,7 +22,7 @@ from accord.models.tree import (
     micro_batches,
     upper_states,
 )
-from accord.runs.atomic import load_tensors, save_tensors
+from accord.runs.tensors import load_tensors, save_tensors
 from accord.types import Progress
 
 SHARD_TOKENS = 8192
@@ -74,7 +74,7 @@ def freeze_states(
     if shards:
         progress.start("states of the frozen layers", len(rows), "rows")
     for number, shard in enumerate(shards):
-        path = folder / f"states-{number:04d}.pt"
+        path = folder / f"states-{number:04d}.safetensors"
         if not path.exists():
             save_tensors(path, _shard(model, trees, shard, first_layer, want_last))
         stored = load_tensors(path)
