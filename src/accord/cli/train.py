@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from accord.cli.numbers import told
 from accord.cli.options import FirstLayer, Method, Model, PrecisionName, Rank, Seed
 
 if TYPE_CHECKING:
     from accord.recipes.held_out import HeldOut
-    from accord.types import Estimate
 
 Comparisons = Annotated[
     Path, typer.Argument(help="Comparisons: prompt/chosen/rejected, TRL's formats, or hh-rlhf text; .gz too.")
@@ -201,26 +201,17 @@ def _show(facts: Mapping[str, Any], held_out: HeldOut | None, json_: bool) -> No
     if held_out is None:
         return
     for name, estimate in held_out.accuracy.items():
-        print(f"held-out preference accuracy, {name}: {_told(estimate)}")
+        print(f"held-out preference accuracy, {name}: {told(estimate)}")
     for name, estimate in held_out.slices.items():
-        print(f"of these, {name}: {_told(estimate)}")
+        print(f"of these, {name}: {told(estimate)}")
     for b in held_out.calibration:
         said = "none" if b.predicted is None else f"{b.predicted:.1%} on average"
-        print(f"sure of a preference by {b.low:.0%} to {b.high:.0%} ({said}): right in {_told(b.observed)}")
+        print(f"sure of a preference by {b.low:.0%} to {b.high:.0%} ({said}): right in {told(b.observed)}")
     error = held_out.calibration_error
     if held_out.calibration:
         print(
             f"mean distance of the two: {'not measured' if error is None else f'{error:.1%}'} (biased upwards in small samples)"
         )
-
-
-def _told(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return f"not measured (n=0, {estimate.n_unscored} ties)"
-    return (
-        f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}] (n={estimate.n}, {estimate.n_unscored} ties; "
-        f"{estimate.method})"
-    )
 
 
 COMMANDS = (train_sft, train_reward, train_kto)

@@ -17,11 +17,12 @@ FaultKind = Literal["identical", "empty_completion", "malformed"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One row that cannot be used: its line, and why."""
+    """One row that cannot be used: its line, why, and the fault's name in `accord data check`."""
 
     line: int
     kind: FaultKind
     message: str
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +68,14 @@ class ComparisonSet:
 
 
 _WHY = {
-    "identical": "chosen and rejected are equal, so there is no preference to learn",
-    "empty_completion": "an answer is empty (one text may be the start of the other)",
+    "identical": ("chosen and rejected are equal, so there is no preference to learn", "identical"),
+    "empty_completion": ("an answer is empty (one text may be the start of the other)", "empty-answer"),
 }
 
 
 def check_comparisons(rows: Iterable[Row]) -> Report:
     """Return the report on rows of comparisons, in any format that `accord.data.formats` reads."""
-    return _sort(rows, "")[1]
+    return numbered_comparisons(rows, "")[1]
 
 
 def read_comparisons(path: str | Path, drop: bool = False) -> ComparisonSet:
@@ -87,18 +88,19 @@ def read_comparisons(path: str | Path, drop: bool = False) -> ComparisonSet:
         DataError: file and line of every row that cannot be used, or that no row can.
     """
     path = Path(path)
-    comparisons, report = _sort(read_rows(path), path.name)
+    numbered, report = numbered_comparisons(read_rows(path), path.name)
     refused = [fault for fault in report.faults if fault.kind == "malformed" or not drop]
     if refused:
         hint = "" if any(fault.kind == "malformed" for fault in refused) else "; correct the row, or drop such rows"
         refuse(path, [(fault.line, f"{fault.message}{hint}") for fault in refused])
-    if not comparisons:
+    if not numbered:
         raise DataError(f"{path}: no usable comparison is left ({report})")
-    return ComparisonSet(tuple(comparisons), report)
+    return ComparisonSet(tuple(comparison for _, comparison in numbered), report)
 
 
-def _sort(rows: Iterable[Row], origin: str) -> tuple[list[Comparison], Report]:
-    comparisons: list[Comparison] = []
+def numbered_comparisons(rows: Iterable[Row], origin: str) -> tuple[list[tuple[int, Comparison]], Report]:
+    """Return the usable comparisons of some rows, each with its line, and the report on all rows."""
+    comparisons: list[tuple[int, Comparison]] = []
     faults: list[Fault] = []
     first: dict[str, int] = {}
     count = 0
@@ -110,11 +112,11 @@ def _sort(rows: Iterable[Row], origin: str) -> tuple[list[Comparison], Report]:
             if comparison.id in first:
                 raise DataError(f"id '{comparison.id}' is used before, on line {first[comparison.id]}")
         except DataError as error:
-            faults.append(Fault(row.line, "malformed", str(error)))
+            faults.append(Fault(row.line, "malformed", str(error), error.code))
             continue
         first[comparison.id] = row.line
         if pair.fault is not None:
-            faults.append(Fault(row.line, pair.fault, _WHY[pair.fault]))
+            faults.append(Fault(row.line, pair.fault, *_WHY[pair.fault]))
         else:
-            comparisons.append(comparison)
+            comparisons.append((row.line, comparison))
     return comparisons, Report(count, len(comparisons), tuple(faults))

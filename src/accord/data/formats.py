@@ -260,7 +260,9 @@ def _pair(prompt: Conversation, chosen: str, rejected: str) -> Pair:
     pair = Pair(prompt, chosen, rejected)
     if pair.fault is None and (not prompt or prompt[-1].role not in ("user", "tool")):
         last = prompt[-1].role if prompt else "nothing"
-        raise DataError(f"the prompt ends with {last}; expected a user's turn that both answers follow")
+        raise DataError(
+            f"the prompt ends with {last}; expected a user's turn that both answers follow", "ends-in-assistant"
+        )
     return pair
 
 

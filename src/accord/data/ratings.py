@@ -42,14 +42,19 @@ def _read_unpaired(path: Path) -> list[Rating]:
     faults: list[tuple[int, str]] = []
     for row in read_rows(path):
         try:
-            ratings.append(_rating(row.data, str(row.data.get("id") or f"{path.name}:{row.line}")))
+            ratings.append(rating_from_row(row.data, str(row.data.get("id") or f"{path.name}:{row.line}")))
         except DataError as error:
             faults.append((row.line, str(error)))
     refuse(path, faults)
     return ratings
 
 
-def _rating(row: Mapping[str, Any], id: str) -> Rating:
+def rating_from_row(row: Mapping[str, Any], id: str) -> Rating:
+    """Return a row's rating.
+
+    Raises:
+        DataError: a key is missing or of the wrong kind, the prompt ends with no user's turn, or the answer is empty.
+    """
     missing = [name for name in ("prompt", "completion", "label") if name not in row]
     if missing:
         raise DataError(
@@ -60,11 +65,11 @@ def _rating(row: Mapping[str, Any], id: str) -> Rating:
     messages = _turns(row["prompt"], "user", "prompt")
     answer = _turns(row["completion"], "assistant", "completion")
     if not messages or messages[-1].role not in ("user", "tool"):
-        raise DataError("'prompt' must end with a user's turn")
+        raise DataError("'prompt' must end with a user's turn", "ends-in-assistant")
     if len(answer) != 1 or answer[0].role != "assistant" or answer[0].extra:
         raise DataError("'completion' must be one answer of the assistant's, of text alone")
     if not answer[0].content.strip():
-        raise DataError("'completion' is empty: there is nothing to learn or to avoid")
+        raise DataError("'completion' is empty: there is nothing to learn or to avoid", "empty-answer")
     return Rating(id, messages, answer[0].content, row["label"])
 
 

@@ -155,7 +155,9 @@ def prompt_from_row(row: Mapping[str, Any]) -> tuple[Prompt, str | None]:
             raise DataError(f"the last answer carries {beside}, which an answer of plain text cannot keep")
         reference, messages = messages[-1].content, messages[:-1]
     if not messages or messages[-1].role != "user":
-        raise DataError("no user's turn before the answer; expected a user's message to be answered")
+        raise DataError(
+            "no user's turn before the answer; expected a user's message to be answered", "ends-in-assistant"
+        )
     if not messages[-1].content.strip():
         raise DataError("the user's last message is empty; expected a request")
     kind = cast(Kind, _one_of(got["kind"], get_args(Kind), "kind"))

@@ -44,6 +44,11 @@ class ChatFormat:
         self._begin = self._begin_id()
 
     @property
+    def control_tokens(self) -> tuple[str, ...]:
+        """How the tokens are spelled that control a conversation."""
+        return tuple(self._control)
+
+    @property
     def end_ids(self) -> frozenset[int]:
         """Ids that end a turn while generating: the tokenizer's end token, and the template's where it is a control token."""
         ends = {int(self.tokenizer.eos_token_id)} if self.tokenizer.eos_token_id is not None else set()

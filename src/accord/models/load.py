@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
 from accord.errors import ModelError
@@ -159,7 +159,27 @@ def published_name(name: str, loaded: LoadedModel) -> str:
 
 def window(model: PreTrainedModel) -> int:
     """Return how many tokens the model can attend to; a very large number where it states no limit."""
-    return int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
+    return _window(model.config)
+
+
+def window_of(name: str) -> int:
+    """Return the window of a model, by its name, without loading it.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    folder = Path(resolve(name))
+    base = base_of(folder) if (folder / "adapter_config.json").exists() else str(folder)
+    try:
+        with quiet_loading():
+            config = AutoConfig.from_pretrained(base)
+    except (OSError, ValueError, KeyError) as error:
+        raise _not_loaded(name, error) from error
+    return _window(config)
+
+
+def _window(config: Any) -> int:
+    return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
 
 
 def resolve(name: str) -> str:

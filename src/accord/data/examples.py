@@ -1,0 +1,130 @@
+"""A training or evaluation file of any known format as one kind of record: a prompt and the answers that stand with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from accord.data.checks import numbered_comparisons
+from accord.data.jsonl import Row, read_rows
+from accord.data.messages import messages_from_rows
+from accord.data.ratings import rating_from_row
+from accord.data.records import prompt_from_row
+from accord.errors import DataError
+from accord.types import Comparison, Conversation
+
+FileKind = Literal["comparisons", "ratings", "prompts", "conversations"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One usable row. `answers`: chosen and rejected, one rated or demonstrated answer, or none. `label`: what balance counts."""
+
+    line: int
+    id: str
+    messages: Conversation
+    answers: tuple[str, ...]
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """One row that training would refuse: its line, the code of its fault (see `accord.data.flaws`), and why."""
+
+    line: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleFile:
+    """A file's kind, how many rows it has, those that can be used and those that cannot."""
+
+    kind: FileKind
+    n_rows: int
+    examples: tuple[Example, ...]
+    unusable: tuple[Unusable, ...]
+
+
+def read_examples(path: str | Path) -> ExampleFile:
+    """Read a file whose first row says what it holds.
+
+    Comparisons have `chosen` and `rejected`; ratings `completion` and `label`; prompts and demonstrations `messages` beside `id`
+    and `kind`; conversations `messages` alone.
+
+    Raises:
+        DataError: the file is missing or has lines that are no JSON objects.
+    """
+    path = Path(path)
+    rows = read_rows(path)
+    first = rows[0].data
+    if "chosen" in first:
+        return _comparisons(rows, path.name)
+    if "label" in first:
+        return _each(rows, "ratings", _rated)
+    if "kind" in first or "messages" not in first:
+        return _each(rows, "prompts", _prompt)
+    return _each(rows, "conversations", _conversation)
+
+
+def _comparisons(rows: Sequence[Row], origin: str) -> ExampleFile:
+    numbered, report = numbered_comparisons(rows, origin)
+    return ExampleFile(
+        "comparisons",
+        report.rows,
+        tuple(Example(line, c.id, c.messages, (c.chosen, c.rejected), _preference(c)) for line, c in numbered),
+        tuple(Unusable(f.line, f.code, f.message) for f in report.faults),
+    )
+
+
+def _preference(c: Comparison) -> str:
+    if c.chosen_safe is None or c.rejected_safe is None:
+        return ""
+    return f"chosen {'safe' if c.chosen_safe else 'unsafe'}, rejected {'safe' if c.rejected_safe else 'unsafe'}"
+
+
+def _each(rows: Sequence[Row], kind: FileKind, convert: Callable[[Row], Example]) -> ExampleFile:
+    examples: list[Example] = []
+    unusable: list[Unusable] = []
+    first: dict[str, int] = {}
+    for row in rows:
+        try:
+            example = convert(row)
+            if example.id in first:
+                raise DataError(f"id '{example.id}' is used before, on line {first[example.id]}")
+        except DataError as error:
+            unusable.append(Unusable(row.line, error.code, str(error)))
+            continue
+        first[example.id] = row.line
+        if any(not answer.strip() for answer in example.answers):
+            unusable.append(Unusable(row.line, "empty-answer", "the answer is empty: nothing would be supervised"))
+        else:
+            examples.append(example)
+    return ExampleFile(kind, len(rows), tuple(examples), tuple(unusable))
+
+
+def _rated(row: Row) -> Example:
+    rating = rating_from_row(row.data, _id(row))
+    return Example(
+        row.line, rating.id, rating.messages, (rating.answer,), "desirable" if rating.desirable else "undesirable"
+    )
+
+
+def _prompt(row: Row) -> Example:
+    prompt, answer = prompt_from_row(row.data)
+    return Example(row.line, prompt.id, prompt.messages, () if answer is None else (answer,), prompt.kind)
+
+
+def _conversation(row: Row) -> Example:
+    messages = messages_from_rows(row.data["messages"]) if "messages" in row.data else ()
+    if not messages or messages[-1].role != "assistant":
+        raise DataError("no answer; expected a last message of the assistant", "empty-answer")
+    if len(messages) == 1 or messages[-2].role not in ("user", "tool"):
+        raise DataError("no user's turn before the answer; expected one to be answered", "ends-in-assistant")
+    return Example(row.line, _id(row), messages[:-1], (messages[-1].content,))
+
+
+def _id(row: Row) -> str:
+    return str(row.data.get("id") or f"line {row.line}")
