@@ -15,6 +15,7 @@ from accord.models.adapters import scaled
 from accord.models.tree import Tree, collate, head_weight
 from accord.objectives.reduction import Totals, reduce
 from accord.objectives.sft import sft
+from accord.runs.tensors import load_tensors
 from accord.train import offline
 from accord.train.imitation import common_onsets, sft_task
 from accord.train.offline import Term, TrainSettings, fit
@@ -421,3 +422,62 @@ def test_common_onsets_by_hand():
     assert common_onsets(rows, [i < 25 for i in range(55)]) == (5, 6, 7)
     assert common_onsets([*rows[:25], Tree((1,), ((8,),))], [True] * 26) == (5,)
     assert common_onsets(rows, [False] * 55) == ()
+
+
+class Narrow:
+    """A task for which memory runs out where a batch has more rows than `most`."""
+
+    def __init__(self, task, most, error):
+        self.task, self.most, self.error = task, most, error
+
+    def __getattr__(self, name):
+        return getattr(self.task, name)
+
+    def terms(self, model, rows, shared):
+        terms = self.task.terms(model, rows, shared)
+        if len(rows) > self.most:
+            raise self.error
+        return terms
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory."),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+]
+
+
+class Told(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_where_memory_runs_out_batches_become_smaller_and_nothing_else_changes(tmp_path, error):
+    """Budgets 400, 200, 100, ... tokens until no batch holds more than four rows; the losses are those of the whole budget."""
+    progress, results = Told(), []
+    for folder, most in (("plain", 99), ("narrow", 4)):
+        (tmp_path / folder).mkdir()
+        model, task = demo.sft_problem(tmp_path / folder)
+        dials = replace(demo.SETTINGS, token_budget=400)
+        result = fit(model, Narrow(task, most, error), dials, tmp_path / folder, progress, "sft")
+        results.append(torch.tensor([step.loss for step in result.steps]))
+    torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=0)
+    assert progress.lines[0] == "sft: memory ran out; batches of 200 tokens from here on instead of 400"
+    assert 1 < len(progress.lines) < 6
+    kept = load_tensors(tmp_path / "narrow" / "checkpoint.safetensors")["token_budget"]
+    assert kept == 400 // 2 ** len(progress.lines)
+
+
+def test_a_row_that_does_not_fit_alone_ends_the_run_and_says_so(tmp_path):
+    model, task = demo.sft_problem(tmp_path)
+    with pytest.raises(AccordError, match=r"sft: memory ran out on one row alone, of up to .* tokens"):
+        fit(model, Narrow(task, 0, OUT_OF_MEMORY[0]), demo.SETTINGS, tmp_path, Silent(), "sft")
+
+
+def test_any_other_error_rises(tmp_path):
+    model, task = demo.sft_problem(tmp_path)
+    with pytest.raises(RuntimeError, match="sizes"):
+        fit(model, Narrow(task, 0, RuntimeError("sizes differ")), demo.SETTINGS, tmp_path, Silent(), "sft")

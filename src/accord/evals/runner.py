@@ -20,7 +20,8 @@ from accord.models.load import window
 from accord.models.packed import packed
 from accord.models.projection import Projection
 from accord.models.rollout import Sampling, generate
-from accord.models.tree import Tree, answer_states, collate, head_weight, micro_batches
+from accord.models.sharing import batches, lay_out
+from accord.models.tree import Tree, answer_states, head_weight
 from accord.types import Attempt, Choice, Message, Progress, Prompt, Score, last_user_text
 
 # A part is written when it is done, and a kill costs one part: about 10 s of sampling on two cores.
@@ -102,13 +103,12 @@ def answer_choices(
         Tree(chat.prompt((*before, Message("user", c.question))), tuple(chat.answer(t)[:-n_end] for t in c.choices))
         for c in choices
     ]
-    device = next(model.parameters()).device
     results: list[ChoiceResult] = []
     progress.start(stage, len(trees), "questions")
     with torch.inference_mode(), ready(model):
         head = Projection(head_weight(model))
-        for rows in micro_batches(trees, range(len(trees)), CHOICE_TOKENS):
-            batch = collate([trees[i] for i in rows]).to(device)
+        for rows in batches(model, trees, range(len(trees)), CHOICE_TOKENS):
+            batch = lay_out(model, [trees[i] for i in rows])
             logps_N = token_logps(answer_states(model, batch), head, batch.targets_N)
             sums = logps_N.new_zeros(batch.n_answers).index_add(0, batch.answer_N, logps_N).tolist()
             first = 0

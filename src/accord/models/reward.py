@@ -26,7 +26,8 @@ from accord.errors import ModelError
 from accord.models.chat import ChatFormat
 from accord.models.load import LoadedModel, base_of, fingerprint, load_model, load_tokenizer, quiet_loading, resolve
 from accord.models.precision import Precision, choose_dtype, pick_device
-from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch, collate, last_states, micro_batches
+from accord.models.sharing import batches, lay_out
+from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch, last_states
 
 SCORE = "score"
 
@@ -115,8 +116,8 @@ def score_answers(model: nn.Module, trees: Sequence[Tree]) -> Tensor:
     """Return the score of each answer of every row, in order; all rows hold as many answers. Shape [R, K], fp32."""
     scores = torch.zeros(len(trees), len(trees[0].answers))
     head = score_head(model)
-    for rows in micro_batches(trees, range(len(trees)), FORWARD_TOKENS):
-        batch = collate([trees[i] for i in rows]).to(head.weight.device)
+    for rows in batches(model, trees, range(len(trees)), FORWARD_TOKENS):
+        batch = lay_out(model, [trees[i] for i in rows])
         scores[rows] = end_scores(head, batch, last_states(model, batch)).view(len(rows), -1).cpu()
     return scores
 

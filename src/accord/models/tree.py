@@ -48,6 +48,11 @@ class Tree:
         """How many positions the row computes."""
         return len(self.prompt) + sum(len(a) for a in self.answers)
 
+    @property
+    def longest(self) -> int:
+        """How many tokens the prompt has with its longest answer."""
+        return len(self.prompt) + max(map(len, self.answers), default=0)
+
 
 @dataclass(frozen=True, slots=True)
 class TreeBatch:
@@ -56,12 +61,13 @@ class TreeBatch:
     `answer_N` numbers the answers of the batch in order, and `n_answers` counts them; `tree_N` and `tree_A` number the trees.
     `end_A` is the position of each answer's last token, `row_A` its row. `places` holds, by tree, its row and the columns of its
     own tokens in order, the shared prefix included. `segments` say which columns attend to which; they hold every column but
-    padding once.
+    padding once, as `real_BL` does. Where there is no mask, each row is one plain sequence (`collate_apart`).
     """
 
     ids_BL: Tensor
     positions_BL: Tensor
-    mask_B1LL: Tensor
+    real_BL: Tensor
+    mask_B1LL: Tensor | None
     row_N: Tensor
     predict_N: Tensor
     targets_N: Tensor
@@ -159,6 +165,7 @@ def collate(trees: Sequence[Tree]) -> TreeBatch:
     return TreeBatch(
         ids_BL=ids,
         positions_BL=positions,
+        real_BL=tree_of >= 0,
         mask_B1LL=_mask(tree_of, branch_of)[:, None],
         row_N=row_T[tree_N],
         predict_N=torch.cat(predict),
@@ -171,6 +178,38 @@ def collate(trees: Sequence[Tree]) -> TreeBatch:
         places=tuple(places[i] for i in range(len(trees))),
         segments=tuple(_segments(trees, places, B, n_prefix)),
         n_answers=len(branches),
+    )
+
+
+def collate_apart(trees: Sequence[Tree]) -> TreeBatch:
+    """Lay each answer out with its own copy of the prompt, a row each, as any causal model reads it."""
+    sequences = [(i, (*t.prompt, *answer), len(t.prompt)) for i, t in enumerate(trees) for answer in t.answers]
+    lengths_A = torch.tensor([len(tokens) for _, tokens, _ in sequences])
+    B, L = len(sequences), int(lengths_A.max())
+    columns_L = torch.arange(L)
+    ids = torch.zeros(B, L, dtype=torch.long)
+    for b, (_, tokens, _) in enumerate(sequences):
+        ids[b, : len(tokens)] = torch.tensor(tokens)
+    sizes_A = torch.tensor([len(tokens) - n_prompt for _, tokens, n_prompt in sequences])
+    tree_A = torch.tensor([i for i, _, _ in sequences])
+    answer_N = torch.arange(B).repeat_interleave(sizes_A)
+    first_of = {i: b for b, (i, _, _) in reversed(list(enumerate(sequences)))}
+    return TreeBatch(
+        ids_BL=ids,
+        positions_BL=columns_L.expand(B, L).contiguous(),
+        real_BL=columns_L[None] < lengths_A[:, None],
+        mask_B1LL=None,
+        row_N=answer_N,
+        predict_N=torch.cat([torch.arange(n_prompt, len(tokens)) - 1 for _, tokens, n_prompt in sequences]),
+        targets_N=torch.tensor([x for _, tokens, n_prompt in sequences for x in tokens[n_prompt:]], dtype=torch.long),
+        answer_N=answer_N,
+        tree_N=tree_A[answer_N],
+        row_A=torch.arange(B),
+        end_A=lengths_A - 1,
+        tree_A=tree_A,
+        places=tuple((first_of[i], columns_L[: lengths_A[first_of[i]]]) for i in range(len(trees))),
+        segments=(),
+        n_answers=B,
     )
 
 
@@ -268,6 +307,19 @@ def micro_batches(trees: Sequence[Tree], rows: Sequence[int], token_budget: int)
     return [*batches, current] if current else batches
 
 
+def micro_batches_apart(trees: Sequence[Tree], rows: Sequence[int], token_budget: int) -> list[list[int]]:
+    """As `micro_batches`, for trees whose answers are computed each with its own copy of the prompt."""
+    batches: list[list[int]] = []
+    n_sequences = 0
+    for row in sorted(rows, key=lambda i: (trees[i].longest, i)):
+        n_sequences += len(trees[row].answers)
+        if not batches or n_sequences * trees[row].longest > token_budget:
+            batches.append([])
+            n_sequences = len(trees[row].answers)
+        batches[-1].append(row)
+    return batches
+
+
 def decoder_of(model: nn.Module) -> PreTrainedModel:
     """Return the stack of layers under the head, adapters included, of a plain or a PEFT-wrapped model."""
     return _inner(model).get_decoder()  # type: ignore[no-any-return]
@@ -305,6 +357,10 @@ def upper_states(model: nn.Module, batch: TreeBatch, entering_BLD: Tensor, first
 
 
 def _run(decoder: Any, batch: TreeBatch, **inputs: Tensor) -> Tensor:
+    if batch.mask_B1LL is None:
+        # Rows begin at position 0 and padding stands behind: what a model makes of positions by itself is right.
+        output = decoder(attention_mask=batch.real_BL.long(), use_cache=False, **inputs)
+        return output.last_hidden_state  # type: ignore[no-any-return]
     mask_B1LL = batch.mask_B1LL
     if decoder.config._attn_implementation == "eager":
         # Transformers' plain attention adds the mask to the scores; to a truth value that would be 0 or 1.

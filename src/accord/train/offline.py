@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from accord.errors import AccordError
 from accord.models.packed import packed
-from accord.models.tree import Tree, micro_batches
+from accord.models.sharing import batches
+from accord.models.tree import Tree
 from accord.objectives.reduction import Losses, Totals, reduce
 from accord.runs.tensors import load_tensors, save_tensors
 from accord.train.batches import steps_of_epoch
@@ -103,8 +104,11 @@ def fit(
     `folder` holds the checkpoint; where one is there, training goes on from it. `units` are rows that a step takes up together;
     if none are given, each row stands alone.
 
+    Where a step does not fit into memory, the token budget is halved for the rest of the run.
+
     Raises:
-        AccordError: nothing is trainable, there are no rows, or 10 steps in a row were not finite.
+        AccordError: nothing is trainable, there are no rows, 10 steps in a row were not finite, or one row alone does not fit into
+            memory.
     """
     if not task.trees:
         raise AccordError(f"{stage}: there is nothing to train on")
@@ -123,7 +127,7 @@ def fit(
         )
     ]
     state = _State(folder / "checkpoint.safetensors", parameters, optimizer)
-    first, logs, skipped, skipped_in_a_row, spent = state.load()
+    first, logs, skipped, skipped_in_a_row, spent, token_budget = state.load(settings.token_budget)
     progress.start(stage, len(plan), "steps")
     progress.advance(first)
     began = saved = clock()
@@ -132,7 +136,14 @@ def fit(
         for step in range(first, len(plan)):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * schedule(step, len(plan), settings.warmup)
-            log, ok = _step(model, task, plan[step], step, settings, accelerator, optimizer, parameters)
+            while True:
+                try:
+                    log, ok = _step(
+                        model, task, plan[step], step, token_budget, settings, accelerator, optimizer, parameters
+                    )
+                    break
+                except RuntimeError as error:
+                    token_budget = _smaller_budget(error, token_budget, model, task, plan[step], stage, progress)
             skipped_in_a_row = 0 if ok else skipped_in_a_row + 1
             skipped += not ok
             if skipped_in_a_row == 10:
@@ -143,11 +154,11 @@ def fit(
             progress.advance(1, f"loss {log.loss:.3f}")
             if clock() - saved >= CHECKPOINT_EVERY_S:
                 saved = clock()
-                state.save(step + 1, logs, skipped, skipped_in_a_row, spent + saved - began)
+                state.save(step + 1, logs, skipped, skipped_in_a_row, spent + saved - began, token_budget)
     model.eval()
     progress.finish()
     result = TrainResult(tuple(logs), skipped, spent + clock() - began)
-    state.save(len(plan), logs, skipped, skipped_in_a_row, result.seconds)
+    state.save(len(plan), logs, skipped, skipped_in_a_row, result.seconds, token_budget)
     return result
 
 
@@ -156,6 +167,7 @@ def _step(
     task: Task,
     rows: Sequence[int],
     step: int,
+    token_budget: int,
     settings: TrainSettings,
     accelerator: Accelerator,
     optimizer: Any,
@@ -167,7 +179,7 @@ def _step(
     counts: dict[str, int] = defaultdict(int)
     optimizer.zero_grad()
     shared = task.before_step(model, rows)
-    for micro in micro_batches(task.trees, rows, settings.token_budget):
+    for micro in batches(model, task.trees, rows, token_budget):
         terms = task.terms(model, micro, shared)
         loss = torch.stack([term.coefficient * reduce(term.losses, totals[term.group]) for term in terms]).sum()
         accelerator.backward(loss)
@@ -183,6 +195,34 @@ def _step(
     else:
         optimizer.zero_grad()
     return StepLog(step, loss_sum, {name: sums[name] / counts[name] for name in sums}), finite
+
+
+def _smaller_budget(
+    error: RuntimeError,
+    token_budget: int,
+    model: nn.Module,
+    task: Task,
+    rows: Sequence[int],
+    stage: str,
+    progress: Progress,
+) -> int:
+    """Return half the budget where memory ran out; any other error rises. Totals are a step's, so its losses stay the same."""
+    # The CPU's allocator raises a plain RuntimeError.
+    if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
+        raise error
+    model.zero_grad()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if max(map(len, batches(model, task.trees, rows, token_budget))) == 1:
+        longest = max(task.trees[i].length for i in rows)
+        raise AccordError(
+            f"{stage}: memory ran out on one row alone, of up to {longest} tokens; leave out such rows, train fewer layers, or "
+            "use a machine with more memory"
+        ) from error
+    progress.say(
+        f"{stage}: memory ran out; batches of {token_budget // 2} tokens from here on instead of {token_budget}"
+    )
+    return token_budget // 2
 
 
 def schedule(step: int, n_steps: int, warmup: float) -> float:
@@ -218,7 +258,15 @@ class _State:
     def __init__(self, path: Path, parameters: Sequence[nn.Parameter], optimizer: Any) -> None:
         self.path, self.parameters, self.optimizer = path, parameters, optimizer
 
-    def save(self, step: int, logs: Sequence[StepLog], skipped: int, skipped_in_a_row: int, seconds: float) -> None:
+    def save(
+        self,
+        step: int,
+        logs: Sequence[StepLog],
+        skipped: int,
+        skipped_in_a_row: int,
+        seconds: float,
+        token_budget: int,
+    ) -> None:
         save_tensors(
             self.path,
             {
@@ -230,15 +278,18 @@ class _State:
                 "skipped": skipped,
                 "skipped_in_a_row": skipped_in_a_row,
                 "seconds": seconds,
+                "token_budget": token_budget,
             },
         )
 
-    def load(self) -> tuple[int, list[StepLog], int, int, float]:
+    def load(self, token_budget: int) -> tuple[int, list[StepLog], int, int, float, int]:
         if not self.path.exists():
-            return 0, [], 0, 0, 0.0
+            return 0, [], 0, 0, 0.0, token_budget
         kept = load_tensors(self.path)
         _copy_weights(self.parameters, kept["weights"])
         self.optimizer.load_state_dict(kept["optimizer"])
         torch.set_rng_state(kept["rng"])
         logs = [StepLog(step, loss, metrics) for step, loss, metrics in kept["logs"]]
-        return int(kept["step"]), logs, int(kept["skipped"]), int(kept["skipped_in_a_row"]), float(kept["seconds"])
+        counts = (int(kept[name]) for name in ("step", "skipped", "skipped_in_a_row", "token_budget"))
+        step, skipped, skipped_in_a_row, token_budget = counts
+        return step, logs, skipped, skipped_in_a_row, float(kept["seconds"]), token_budget

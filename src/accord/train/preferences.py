@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from accord.models.head import token_logps
 from accord.models.projection import Projection
-from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch, micro_batches
+from accord.models.sharing import batches
+from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch
 from accord.objectives.dpo import dpo
 from accord.objectives.kto import kl_baseline, kto, mismatched
 from accord.objectives.pairs import Pairs
@@ -140,7 +141,7 @@ def answer_logps(
     result = torch.zeros(len(trees), len(trees[0].answers))
     if progress:
         progress.start(stage, len(trees), "rows")
-    for rows in micro_batches(trees, range(len(trees)), FORWARD_TOKENS):
+    for rows in batches(model, trees, range(len(trees)), FORWARD_TOKENS):
         batch, hidden_BLD = states.last_states(model, trees, rows)
         result[rows] = _answer_logps(batch, batch.predicting(hidden_BLD), head).view(len(rows), -1).cpu()
         if progress:

@@ -12,16 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from accord.models.tree import (
-    FORWARD_TOKENS,
-    Tree,
-    TreeBatch,
-    collate,
-    last_states,
-    lower_states,
-    micro_batches,
-    upper_states,
-)
+from accord.models.sharing import batches, lay_out, why_apart
+from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch, last_states, lower_states, upper_states
 from accord.runs.tensors import load_tensors, save_tensors
 from accord.types import Progress
 
@@ -41,10 +33,10 @@ class FrozenStates:
 
     def last_states(self, model: nn.Module, trees: Sequence[Tree], rows: Sequence[int]) -> tuple[TreeBatch, Tensor]:
         """Return a batch of some rows and the model's last hidden state at each position. Shape [B, L, D]."""
-        device = next(model.parameters()).device
-        batch = collate([trees[i] for i in rows]).to(device)
+        batch = lay_out(model, [trees[i] for i in rows])
         if not self.first_layer:
             return batch, last_states(model, batch)
+        device = next(model.parameters()).device
         entering_BLD = self.entering[rows[0]].new_zeros(*batch.ids_BL.shape, self.entering[rows[0]].shape[-1])
         for i, (b, columns) in zip(rows, batch.places, strict=True):
             entering_BLD[b, columns] = self.entering[i]
@@ -67,8 +59,11 @@ def freeze_states(
     progress: Progress,
 ) -> FrozenStates:
     """Compute (or read back) the frozen states of every tree under the model as it is now."""
+    if trees and (apart := why_apart(model, trees)):
+        progress.say(f"each answer is computed with its own copy of the prompt: {apart}")
+        first_layer = 0
     rows = [i for i in range(len(trees)) if first_layer or want_last[i]]
-    shards = micro_batches(trees, rows, SHARD_TOKENS)
+    shards = batches(model, trees, rows, SHARD_TOKENS)
     entering: dict[int, Tensor] = {}
     last: dict[int, Tensor] = {}
     if shards:
@@ -90,13 +85,12 @@ def freeze_states(
 def _shard(
     model: nn.Module, trees: Sequence[Tree], shard: Sequence[int], first_layer: int, want_last: Sequence[bool]
 ) -> dict[str, dict[int, Tensor]]:
-    device = next(model.parameters()).device
     entering: dict[int, Tensor] = {}
     last: dict[int, Tensor] = {}
     # Rows that need no last states are batched apart: they are spared the upper layers.
     kinds = ([i for i in shard if want_last[i] == wanted] for wanted in (True, False))
-    for rows in (b for kind in kinds for b in micro_batches(trees, kind, FORWARD_TOKENS)):
-        batch = collate([trees[i] for i in rows]).to(device)
+    for rows in (b for kind in kinds for b in batches(model, trees, kind, FORWARD_TOKENS)):
+        batch = lay_out(model, [trees[i] for i in rows])
         states_BLD = lower_states(model, batch, first_layer) if first_layer else None
         if states_BLD is not None:
             entering.update(

@@ -1,0 +1,99 @@
+"""Whether a model can compute a shared prompt once, and what is done where it cannot.
+
+A tree forward needs attention that looks at nothing but positions and the mask. Attention within a window or a chunk does so while
+a branch, prompt and answer, is no longer than that; a state that is carried from token to token (Mamba, linear attention) never
+does. Where the configuration does not tell, the first batch does: it is computed both ways, once a model.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from accord.models.tree import (
+    Tree,
+    TreeBatch,
+    answer_states,
+    collate,
+    collate_apart,
+    decoder_of,
+    micro_batches,
+    micro_batches_apart,
+)
+
+# Largest root mean square of the difference of last hidden states, relative to their own. Another order of sums makes 1e-6 of it in
+# fp32 and 1e-2 in bf16; a token too many that is attended to, 0.1 and more.
+MOST_DIFFERENCE = {torch.float32: 1e-3}
+MOST_DIFFERENCE_BELOW_FP32 = 6e-2
+N_COMPARED = 4
+ATTENDS_FAR = {"full_attention"}
+ATTENDS_NEAR = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
+
+_seen: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+
+def why_apart(model: nn.Module, trees: Sequence[Tree]) -> str:
+    """Return why these trees must be computed answer by answer, or an empty text. The first trees that a model meets are tried."""
+    decoder = decoder_of(model)
+    if reason := _by_configuration(decoder, max(t.longest for t in trees)):
+        return reason
+    if decoder not in _seen and (len(trees) > 1 or len(trees[0].answers) > 1):
+        _seen[decoder] = _by_trial(model, trees[:N_COMPARED])
+    return _seen.get(decoder, "")
+
+
+def lay_out(model: nn.Module, trees: Sequence[Tree]) -> TreeBatch:
+    """Return trees as a batch on the model's device: a shared prompt once where the model can, else with each of its answers."""
+    lay = collate_apart if why_apart(model, trees) else collate
+    return lay(trees).to(next(model.parameters()).device)
+
+
+def batches(model: nn.Module, trees: Sequence[Tree], rows: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Split rows into batches of at most `token_budget` computed positions, each row in exactly one."""
+    split = micro_batches_apart if rows and why_apart(model, [trees[i] for i in rows]) else micro_batches
+    return split(trees, rows, token_budget)
+
+
+def _by_configuration(decoder: Any, longest: int) -> str:
+    config = decoder.config
+    if "position_ids" not in inspect.signature(decoder.forward).parameters:
+        return f"{config.model_type} carries a state from token to token"
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if carried := sorted(kinds - ATTENDS_FAR - set(ATTENDS_NEAR)):
+        return f"{config.model_type} has layers of kind {', '.join(carried)}"
+    if not kinds and getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+        kinds = {"sliding_attention"}
+    for kind in sorted(kinds & set(ATTENDS_NEAR)):
+        reach = getattr(config, ATTENDS_NEAR[kind], None)
+        if reach and longest > reach:
+            return f"{config.model_type} attends within {reach} tokens, and the longest prompt with its answer has {longest}"
+    return ""
+
+
+@torch.no_grad()
+def _by_trial(model: nn.Module, trees: Sequence[Tree]) -> str:
+    """Compute trees both ways; return by how much they differ where that is more than another order of sums explains."""
+    device = next(model.parameters()).device
+    with _evaluating(model):
+        together, apart = (answer_states(model, lay(trees).to(device)).float() for lay in (collate, collate_apart))
+    difference = float((together - apart).square().mean().sqrt() / apart.square().mean().sqrt())
+    dtype = decoder_of(model).dtype
+    if difference <= MOST_DIFFERENCE.get(dtype, MOST_DIFFERENCE_BELOW_FP32):
+        return ""
+    return f"computed together the first batch differs by {difference:.1%}"
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

@@ -1,0 +1,173 @@
+"""Where a prompt can be shared, and what is computed where it cannot: always what each sequence alone gives."""
+
+import pytest
+import torch
+from tiny_llama import tiny
+from training_demo import trees
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen3NextConfig,
+    Qwen3NextForCausalLM,
+)
+
+from accord.models import sharing
+from accord.models.sharing import batches, lay_out, why_apart
+from accord.models.tree import Tree, answer_states, collate, collate_apart, decoder_of, micro_batches_apart
+from accord.train.states import freeze_states
+from accord.types import Silent
+
+SMALL = {
+    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0, "initializer_range": 0.3,
+}  # fmt: skip
+
+
+def llama():
+    return tiny().model.eval()
+
+
+def mistral():
+    torch.manual_seed(0)
+    return MistralForCausalLM(MistralConfig(**SMALL, sliding_window=6)).eval()
+
+
+def gemma():
+    torch.manual_seed(0)
+    kinds = ["sliding_attention", "full_attention"]
+    return Gemma3ForCausalLM(Gemma3TextConfig(**SMALL, sliding_window=6, layer_types=kinds)).eval()
+
+
+def qwen_next():
+    """One layer of linear attention, one of full."""
+    torch.manual_seed(0)
+    more = {
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 2,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+    }
+    config = Qwen3NextConfig(
+        **SMALL, **more, layer_types=["linear_attention", "full_attention"], num_experts=0, decoder_sparse_step=99
+    )
+    return Qwen3NextForCausalLM(config).eval()
+
+
+def one_by_one(model, rows):
+    """The state that predicts each supervised token, each sequence alone."""
+    states = []
+    with torch.no_grad():
+        for tree in rows:
+            for answer in tree.answers:
+                ids = torch.tensor([[*tree.prompt, *answer]])
+                hidden = decoder_of(model)(ids, use_cache=False).last_hidden_state[0]
+                states.append(hidden[len(tree.prompt) - 1 : ids.shape[1] - 1])
+    return torch.cat(states)
+
+
+@pytest.mark.parametrize("make", [mistral, gemma, qwen_next])
+def test_rows_beyond_a_models_reach_are_computed_apart(make):
+    model, rows = make(), trees(7, 3)
+    assert max(t.longest for t in rows) > 6
+    assert why_apart(model, rows)
+    with torch.no_grad():
+        got = answer_states(model, lay_out(model, rows))
+    torch.testing.assert_close(got, one_by_one(model, rows), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("make", [mistral, gemma])
+def test_the_tree_forward_would_be_wrong_there(make):
+    """The control: what is detected does make a difference."""
+    model, rows = make(), trees(7, 3)
+    with torch.no_grad():
+        wrong = answer_states(model, collate(rows))
+    assert (wrong - one_by_one(model, rows)).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("make", [mistral, gemma, llama])
+def test_rows_within_reach_share_their_prompt(make):
+    model, rows = make(), [Tree((0, 5, 7), ((9, 1), (8, 3, 1))), Tree((0, 5), ((9, 9, 1), (4, 1)))]
+    assert why_apart(model, rows) == ""
+    batch = lay_out(model, rows)
+    assert batch.ids_BL.shape == (1, 2 + 1 + 2 + 3 + 3 + 2)
+    with torch.no_grad():
+        torch.testing.assert_close(answer_states(model, batch), one_by_one(model, rows), atol=1e-5, rtol=1e-4)
+
+
+class Ignores(torch.nn.Module):
+    """A layer that mixes each position with the one before it in the row, whatever the mask says."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.attention_type = getattr(layer, "attention_type", "full_attention")
+
+    def forward(self, hidden_states, *args, **more):
+        return self.layer(hidden_states + torch.roll(hidden_states, 1, dims=1), *args, **more)
+
+
+def test_a_model_that_only_shows_it_in_its_results_is_found_by_trial(monkeypatch):
+    model, rows = llama(), trees(5, 2)
+    decoder_of(model).layers[0] = Ignores(decoder_of(model).layers[0])
+    assert why_apart(model, rows).startswith("computed together the first batch differs by ")
+    assert lay_out(model, rows).mask_B1LL is None
+    tried = []
+    monkeypatch.setattr(sharing, "_by_trial", lambda *a: tried.append(a))
+    lay_out(model, rows)
+    assert tried == []
+
+
+def test_the_trial_leaves_the_model_as_it_was_and_is_made_once(monkeypatch):
+    model, rows = llama(), trees(5, 2)
+    tried = []
+    plain = sharing._by_trial
+    monkeypatch.setattr(sharing, "_by_trial", lambda *a: tried.append(a) or plain(*a))
+    state = torch.get_rng_state()
+    for training in (True, False):
+        model.train(training)
+        assert why_apart(model, rows) == ""
+        assert model.training is training
+    assert len(tried) == 1
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_trees_apart_by_hand():
+    """Prompt (5, 6) with (7, 8) and (9,); prompt (4,) with (3, 2, 1): rows 5 6 7 8, 5 6 9, 4 3 2 1."""
+    batch = collate_apart([Tree((5, 6), ((7, 8), (9,))), Tree((4,), ((3, 2, 1),))])
+    assert batch.ids_BL.tolist() == [[5, 6, 7, 8], [5, 6, 9, 0], [4, 3, 2, 1]]
+    assert batch.real_BL.int().tolist() == [[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1]]
+    assert batch.row_N.tolist() == [0, 0, 1, 2, 2, 2]
+    assert batch.predict_N.tolist() == [1, 2, 1, 0, 1, 2]
+    assert batch.targets_N.tolist() == [7, 8, 9, 3, 2, 1]
+    assert batch.tree_N.tolist() == [0, 0, 0, 1, 1, 1]
+    assert batch.end_A.tolist() == [3, 2, 3]
+    assert batch.some([1]).answer_N.tolist() == [0, 0, 0]
+
+
+def test_batches_apart_hold_every_row_once_within_the_budget():
+    """Sequences times the longest: rows of 3 answers of up to 8 tokens."""
+    rows = trees(20, 3)
+    split = micro_batches_apart(rows, range(20), 100)
+    assert sorted(i for b in split for i in b) == list(range(20))
+    assert all(len(b) * 3 * max(rows[i].longest for i in b) <= 100 or len(b) == 1 for b in split)
+    assert batches(mistral(), rows, range(20), 100) == split
+
+
+def test_frozen_states_are_whole_forwards_where_nothing_can_be_shared(tmp_path):
+    said = []
+    progress = Silent()
+    progress.say = said.append
+    model, rows = gemma(), trees(5, 2)
+    frozen = freeze_states(model, rows, 1, [True] * 5, tmp_path, progress)
+    assert frozen.first_layer == 0
+    assert said == [
+        "each answer is computed with its own copy of the prompt: gemma3_text attends within 6 tokens, and the longest prompt "
+        f"with its answer has {max(t.longest for t in rows)}"
+    ]
+    batch, hidden = frozen.last_states(model, rows, [3, 1])
+    torch.testing.assert_close(
+        batch.predicting(hidden).detach(), one_by_one(model, [rows[3], rows[1]]), atol=1e-5, rtol=1e-4
+    )
+    torch.testing.assert_close(frozen.reference([2]), one_by_one(model, [rows[2]]), atol=1e-5, rtol=1e-4)
