@@ -189,6 +189,9 @@ class Progress(Protocol):
     def say(self, line: str) -> None:
         """Print one line of text."""
 
+    def measure(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Keep what one step of training measured, for whoever draws its curves."""
+
 
 class Silent:
     """A `Progress` that says nothing."""
@@ -203,6 +206,9 @@ class Silent:
         """Ignore."""
 
     def say(self, line: str) -> None:
+        """Ignore."""
+
+    def measure(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Ignore."""
 
 

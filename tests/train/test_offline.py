@@ -12,7 +12,7 @@ from torch import nn
 
 from accord.errors import AccordError
 from accord.models.adapters import scaled
-from accord.models.tree import Tree, collate, head_weight
+from accord.models.tree import Tree, collate, head_weight, micro_batches
 from accord.objectives.reduction import Totals, reduce
 from accord.objectives.sft import sft
 from accord.runs.tensors import load_tensors
@@ -38,6 +38,9 @@ class ConstantTask:
 
     def totals(self, rows):
         return {"sft": Totals(sum(len(self.trees[i].answers[0]) for i in rows), len(rows))}
+
+    def batches(self, model, rows, token_budget):
+        return micro_batches(self.trees, rows, token_budget)
 
     def before_step(self, model, rows):
         return None
@@ -274,17 +277,22 @@ class StopAfter(Silent):
                 raise StopError
 
 
-class StopInside:
+class Around:
+    """A task that is another one in all that it does not do itself."""
+
+    def __init__(self, task):
+        self.task = task
+
+    def __getattr__(self, name):
+        return getattr(self.task, name)
+
+
+class StopInside(Around):
     """A task that is interrupted at its n-th micro-batch, in the middle of a step."""
 
     def __init__(self, task, n):
-        self.task, self.left, self.trees = task, n, task.trees
-
-    def totals(self, rows):
-        return self.task.totals(rows)
-
-    def before_step(self, model, rows):
-        return self.task.before_step(model, rows)
+        super().__init__(task)
+        self.left = n
 
     def terms(self, model, rows, shared):
         self.left -= 1
@@ -424,14 +432,12 @@ def test_common_onsets_by_hand():
     assert common_onsets(rows, [False] * 55) == ()
 
 
-class Narrow:
+class Narrow(Around):
     """A task for which memory runs out where a batch has more rows than `most`."""
 
     def __init__(self, task, most, error):
-        self.task, self.most, self.error = task, most, error
-
-    def __getattr__(self, name):
-        return getattr(self.task, name)
+        super().__init__(task)
+        self.most, self.error = most, error
 
     def terms(self, model, rows, shared):
         terms = self.task.terms(model, rows, shared)
@@ -481,3 +487,24 @@ def test_any_other_error_rises(tmp_path):
     model, task = demo.sft_problem(tmp_path)
     with pytest.raises(RuntimeError, match="sizes"):
         fit(model, Narrow(task, 0, RuntimeError("sizes differ")), demo.SETTINGS, tmp_path, Silent(), "sft")
+
+
+def test_every_step_is_measured_and_a_warning_is_said_once(tmp_path):
+    class Watching(Told):
+        def __init__(self):
+            super().__init__()
+            self.steps = []
+
+        def measure(self, stage, step, values):
+            self.steps.append((stage, step, values))
+
+    progress = Watching()
+    model, task = demo.dpo_problem(tmp_path)
+    result = fit(model, task, replace(demo.SETTINGS, epochs=12, learning_rate=1e-2), tmp_path, progress, "DPO")
+    assert [(stage, step) for stage, step, _ in progress.steps] == [("DPO", i) for i in range(len(result.steps))]
+    assert {"loss", "dpo/accuracy", "dpo/chosen_reward", "gradient_norm", "learning_rate", "tokens_per_s"} <= set(
+        progress.steps[0][2]
+    )
+    assert [values["loss"] for _, _, values in progress.steps] == [step.loss for step in result.steps]
+    # Sixteen pairs at a high rate: they are soon all told apart.
+    assert sum("accuracy is 100%" in line for line in progress.lines) == 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from accord.cli.options import FirstLayer, Method, Model, PrecisionName, Rank, Seed
+from accord.cli.options import FirstLayer, Method, Model, PrecisionName, Rank, Seed, Track
 
 RUNS = Path("runs")
 GATE_HELP = "End with exit code 1 where a release goal is not shown to be met; without it the report alone says so."
@@ -33,6 +34,7 @@ def align(
     ),
     limit: int = typer.Option(0, help="Use only so many rows of each kind: a smoke run."),
     seed: Seed = 0,
+    track: Track = [],  # noqa: B006 (Typer reads it)
     dry_run: bool = typer.Option(False, "--dry-run", help="Check everything, say what would be done, do nothing."),
     gate: bool = typer.Option(False, "--gate", help=GATE_HELP),
     json_: bool = typer.Option(False, "--json", help="Print the run's manifest as JSON at the end."),
@@ -60,16 +62,17 @@ def align(
         **{name: value for name, value in given.items() if value is not None},
     )
     folder = out or RUNS / time.strftime("align-%Y%m%d-%H%M%S")
-    start(folder, settings, dry_run, gate, json_)
+    start(folder, settings, dry_run, gate, json_, track)
 
 
-def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bool) -> None:
+def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bool, track: Sequence[str] = ()) -> None:
     """Check what was given, then do or go on with the round in `folder`.
 
     Raises:
         GateError: with `gate`, a release goal is not shown to be met; the report is written all the same.
     """
     from accord.cli.progress import make_progress
+    from accord.cli.tracking import tracked
     from accord.data.checks import read_comparisons
     from accord.errors import GateError
     from accord.evals.goals import GoalStatus
@@ -83,7 +86,7 @@ def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bo
     from accord.runs.folder import open_run
 
     assert isinstance(settings, AlignSettings)
-    progress = make_progress()
+    progress = tracked(make_progress(), track, folder)
     material = read_material(settings)
     n_pairs = 0
     if settings.comparisons:

@@ -11,4 +11,7 @@ Method = Annotated[str, typer.Option(help="lora, or full for all weights.")]
 PrecisionName = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
 FirstLayer = Annotated[int, typer.Option(help="First layer with adapters; -1: the upper three fifths.")]
 Rank = Annotated[int, typer.Option(help="The adapters' rank.")]
+Track = Annotated[
+    list[str], typer.Option(help="Also draw curves in tensorboard, wandb, mlflow or trackio; several times.")
+]
 Seed = Annotated[int, typer.Option(help="Fixes all that is random.")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.progress import (
@@ -65,6 +65,9 @@ class TerminalProgress:
         """Print a line above the bar."""
         self.console.print(line, highlight=False)
 
+    def measure(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Show nothing: the bar's note says what matters of it."""
+
 
 class PlainProgress:
     """A line when a stage begins, every so often, and when it ends."""
@@ -99,6 +102,9 @@ class PlainProgress:
     def say(self, line: str) -> None:
         """Print a line."""
         print(line, file=sys.stderr, flush=True)
+
+    def measure(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Print nothing: the stage's lines say what matters of it."""
 
 
 def make_progress() -> TerminalProgress | PlainProgress:

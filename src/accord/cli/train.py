@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from accord.cli.numbers import told
-from accord.cli.options import FirstLayer, Method, Model, PrecisionName, Rank, Seed
+from accord.cli.options import FirstLayer, Method, Model, PrecisionName, Rank, Seed, Track
 
 if TYPE_CHECKING:
     from accord.recipes.held_out import HeldOut
@@ -43,10 +43,12 @@ def train_sft(
     first_layer: FirstLayer = -1,
     precision: PrecisionName = "auto",
     seed: Seed = 0,
+    track: Track = [],  # noqa: B006 (Typer reads it)
     json_: bool = typer.Option(False, "--json", help="Print the result as JSON."),
 ) -> None:
     """Train on demonstrations, with the retain term on prompts that are not harmful."""
     from accord.cli.progress import make_progress
+    from accord.cli.tracking import tracked
     from accord.recipes.settings import AlignSettings
     from accord.recipes.sft_run import run_sft
 
@@ -55,7 +57,7 @@ def train_sft(
         model=model, method=method, precision=precision, first_layer=first_layer, rank=rank, seed=seed,  # type: ignore[arg-type]
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )  # fmt: skip
-    _show(run_sft(data, out, settings, make_progress()), None, json_)
+    _show(run_sft(data, out, settings, tracked(make_progress(), track, out)), None, json_)
 
 
 def _train_pairs(
@@ -72,12 +74,14 @@ def _train_pairs(
     drop: Drop = False,
     precision: PrecisionName = "auto",
     seed: Seed = 0,
+    track: Track = [],  # noqa: B006 (Typer reads it)
     json_: AsJson = False,
     *,
     objective: str,
     options: Mapping[str, float],
 ) -> None:
     from accord.cli.progress import make_progress
+    from accord.cli.tracking import tracked
     from accord.recipes.preference_run import run_preferences
     from accord.recipes.settings import TrainingSettings
 
@@ -85,7 +89,9 @@ def _train_pairs(
         model=model, method=method, precision=precision, first_layer=first_layer, rank=rank, seed=seed,  # type: ignore[arg-type]
         epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step,
     )  # fmt: skip
-    facts, held_out = run_preferences(data, dev, out, objective, options, settings, drop, make_progress())
+    facts, held_out = run_preferences(
+        data, dev, out, objective, options, settings, drop, tracked(make_progress(), track, out)
+    )
     _show(facts, held_out, json_)
 
 
@@ -105,11 +111,13 @@ def train_reward(
     drop: Drop = False,
     precision: PrecisionName = "auto",
     seed: Seed = 0,
+    track: Track = [],  # noqa: B006 (Typer reads it)
     cost: bool = typer.Option(False, "--cost", help="Score harm, with 0 as the border between safe and unsafe."),
     json_: AsJson = False,
 ) -> None:
     """Train a reward model; with --dev, print its held-out accuracy and calibration beside the base model's and length rules'."""
     from accord.cli.progress import make_progress
+    from accord.cli.tracking import tracked
     from accord.recipes.reward_run import run_reward
     from accord.recipes.settings import TrainingSettings
 
@@ -117,7 +125,9 @@ def train_reward(
         model=model, method=method, precision=precision, first_layer=first_layer, rank=rank, seed=seed,  # type: ignore[arg-type]
         epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step,
     )  # fmt: skip
-    facts, held_out = run_reward(data, dev, out, centring, margin, cost, settings, drop, make_progress())
+    facts, held_out = run_reward(
+        data, dev, out, centring, margin, cost, settings, drop, tracked(make_progress(), track, out)
+    )
     _show(facts, held_out, json_)
 
 
@@ -137,10 +147,12 @@ def train_kto(
     drop: Drop = False,
     precision: PrecisionName = "auto",
     seed: Seed = 0,
+    track: Track = [],  # noqa: B006 (Typer reads it)
     json_: AsJson = False,
 ) -> None:
     """Train on answers that are each marked good or bad (KTO)."""
     from accord.cli.progress import make_progress
+    from accord.cli.tracking import tracked
     from accord.recipes.settings import TrainingSettings
     from accord.recipes.unpaired_run import run_kto
 
@@ -148,7 +160,9 @@ def train_kto(
         model=model, method=method, precision=precision, first_layer=first_layer, rank=rank, seed=seed,  # type: ignore[arg-type]
         epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step,
     )  # fmt: skip
-    facts = run_kto(data, out, beta, desirable_weight, undesirable_weight, settings, drop, make_progress())
+    facts = run_kto(
+        data, out, beta, desirable_weight, undesirable_weight, settings, drop, tracked(make_progress(), track, out)
+    )
     _show(facts, None, json_)
 
 

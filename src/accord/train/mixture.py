@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from accord.models.sharing import batches
 from accord.models.tree import Tree, TreeBatch
 from accord.objectives.reduction import Losses, Totals
 from accord.train.offline import Term
@@ -46,6 +47,10 @@ class Mixture:
     def totals(self, rows: Sequence[int]) -> Mapping[str, Totals]:
         """Return, by part, how many supervised tokens and examples these rows hold."""
         return {self.parts[k].name: self.parts[k].totals(own) for k, own in self._by_part(rows).items()}
+
+    def batches(self, model: nn.Module, rows: Sequence[int], token_budget: int) -> list[list[int]]:
+        """Split rows into micro-batches of at most so many computed positions."""
+        return batches(model, self.trees, rows, token_budget)
 
     def before_step(self, model: nn.Module, rows: Sequence[int]) -> dict[int, Any]:
         """Return, by part, what the losses of a step's rows have in common."""

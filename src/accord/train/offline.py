@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from accord.errors import AccordError
 from accord.models.packed import packed
-from accord.models.sharing import batches
 from accord.models.tree import Tree
 from accord.objectives.reduction import Losses, Totals, reduce
 from accord.runs.tensors import load_tensors, save_tensors
 from accord.train.batches import steps_of_epoch
+from accord.train.watch import StepLog, note_of, warnings_of
 from accord.types import Progress
 
 CHECKPOINT_EVERY_S = 30.0
@@ -64,20 +64,14 @@ class Task(Protocol):
     def totals(self, rows: Sequence[int]) -> Mapping[str, Totals]:
         """Return, by group, how many supervised tokens and examples these rows hold."""
 
+    def batches(self, model: nn.Module, rows: Sequence[int], token_budget: int) -> list[list[int]]:
+        """Split rows into micro-batches of at most so many computed positions."""
+
     def before_step(self, model: nn.Module, rows: Sequence[int]) -> Any:
         """Return what the losses of a step's rows have in common, computed before any of them."""
 
     def terms(self, model: nn.Module, rows: Sequence[int], shared: Any) -> list[Term]:
         """Return the losses of one micro-batch; `shared` is what `before_step` returned."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepLog:
-    """What one optimiser step reports: its loss and the mean of each metric over the step's examples, by group."""
-
-    step: int
-    loss: float
-    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +125,7 @@ def fit(
     progress.start(stage, len(plan), "steps")
     progress.advance(first)
     began = saved = clock()
+    tokens, warned = 0, set(warnings_of(logs))
     model.train()
     with packed(model):
         for step in range(first, len(plan)):
@@ -151,7 +146,14 @@ def fit(
                     f"{stage}: 10 steps in a row had a loss or gradient that was not finite; rows {plan[step]}"
                 )
             logs.append(log)
-            progress.advance(1, f"loss {log.loss:.3f}")
+            tokens += sum(task.trees[i].length for i in plan[step])
+            measured = {"loss": log.loss, **log.metrics, "learning_rate": optimizer.param_groups[0]["lr"]}
+            progress.measure(stage, step, {**measured, "tokens_per_s": tokens / max(clock() - began, 1e-9)})
+            progress.advance(1, note_of(log))
+            for code, sentence in warnings_of(logs).items():
+                if code not in warned:
+                    warned.add(code)
+                    progress.say(f"{stage}, step {step + 1}: {sentence}")
             if clock() - saved >= CHECKPOINT_EVERY_S:
                 saved = clock()
                 state.save(step + 1, logs, skipped, skipped_in_a_row, spent + saved - began, token_budget)
@@ -179,7 +181,7 @@ def _step(
     counts: dict[str, int] = defaultdict(int)
     optimizer.zero_grad()
     shared = task.before_step(model, rows)
-    for micro in batches(model, task.trees, rows, token_budget):
+    for micro in task.batches(model, rows, token_budget):
         terms = task.terms(model, micro, shared)
         loss = torch.stack([term.coefficient * reduce(term.losses, totals[term.group]) for term in terms]).sum()
         accelerator.backward(loss)
@@ -194,7 +196,8 @@ def _step(
         optimizer.step()
     else:
         optimizer.zero_grad()
-    return StepLog(step, loss_sum, {name: sums[name] / counts[name] for name in sums}), finite
+    metrics = {name: sums[name] / counts[name] for name in sums}
+    return StepLog(step, loss_sum, metrics | {"gradient_norm": math.nan if norm is None else float(norm)}), finite
 
 
 def _smaller_budget(
@@ -213,7 +216,7 @@ def _smaller_budget(
     model.zero_grad()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    if max(map(len, batches(model, task.trees, rows, token_budget))) == 1:
+    if max(map(len, task.batches(model, rows, token_budget))) == 1:
         longest = max(task.trees[i].length for i in rows)
         raise AccordError(
             f"{stage}: memory ran out on one row alone, of up to {longest} tokens; leave out such rows, train fewer layers, or "
