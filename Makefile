@@ -29,6 +29,7 @@ bench: $(STAMP)
 	$(BIN)/pip install -q -c constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks/objectives_vs_trl.py
 	$(BIN)/python benchmarks/dpo_vs_trl.py
+	$(BIN)/python benchmarks/reward_vs_trl.py
 	$(BIN)/python benchmarks/kway_vs_pairs.py
 	$(BIN)/python benchmarks/rollout_vs_generate.py
 

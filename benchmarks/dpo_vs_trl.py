@@ -24,8 +24,8 @@ import random
 import statistics
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,9 @@ import torch
 import transformers
 import trl
 from accelerate.state import AcceleratorState
+from contest import Contest, Setup, contest, tune, tuned_setup
 from datasets import Dataset, disable_progress_bars
-from machine import MatrixPeak, clock, data_folder, finish, paired_ratio, processor, say
+from machine import MatrixPeak, clock, data_folder, finish, processor, say
 from peft import LoraConfig
 from torch import Tensor, nn
 from transformers import PrinterCallback
@@ -62,62 +63,11 @@ RANK = ALPHA = 16
 PAIRS_PER_STEP = 8  # TRL's default batch
 MAX_LENGTH = 1024  # TRL's default; a longer pair would be cut there and not here
 LEARNING_RATE = 1e-6  # TRL's default
-PRECISION_BATCH = 4
 LEAST_RATIO_DEFAULTS, LEAST_RATIO_TUNED, MOST_LOSS_DIFFERENCE = 4.0, 2.0, 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """How TRL is run: what is set other than its defaults."""
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    sort: bool = False
 
 
 DEFAULTS = Setup("defaults (bf16 autocast, gradient checkpointing, batch 8)")
 DEFAULTS_FP32 = Setup("defaults, but fp32", {"bf16": False})
-
-
-def tuned_setup(batch_size: int, weights: str = "float32", autocast: bool = False) -> Setup:
-    """Return a set-up in TRL's favour; `autocast` multiplies fp32 weights in bf16."""
-    options = {
-        "per_device_train_batch_size": batch_size,
-        "gradient_accumulation_steps": max(1, PAIRS_PER_STEP // batch_size),
-        "gradient_checkpointing": False,
-        "bf16": autocast,
-        "train_sampling_strategy": "sequential",  # as sorted
-        "model_init_kwargs": {"dtype": weights, "attn_implementation": "sdpa"},
-    }
-    name = f"{weights} weights{' with bf16 autocast' if autocast else ''}, batch {batch_size}, sorted, no checkpointing"
-    return Setup(name, options, sort=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Contest:
-    """Pairs a second of both sides, repetition by repetition, on the same pairs."""
-
-    setup: Setup
-    n_pairs: int
-    ours: tuple[float, ...]
-    peer: tuple[float, ...]
-
-    @property
-    def ratio(self) -> float:
-        """The median ratio of a repetition."""
-        return paired_ratio(self.ours, self.peer)[0]
-
-    def record(self) -> dict[str, Any]:
-        """Return what the last line says of it."""
-        ratio, low, high = paired_ratio(self.ours, self.peer)
-        return {
-            "setup": self.setup.name,
-            "pairs": self.n_pairs,
-            "ours": self.ours,
-            "peer": self.peer,
-            "ratio": ratio,
-            "ratio_range": [low, high],
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,27 +202,6 @@ def time_trl(folder: str, pairs: Pairs, targets: Sequence[str], setup: Setup, de
         return len(pairs.trees) / (clock(device) - began)
 
 
-def tune_trl(
-    folder: str, pairs: Pairs, targets: Sequence[str], batch_sizes: Sequence[int], device: torch.device
-) -> tuple[Setup, dict[str, float]]:
-    """Return TRL's best set-up and pairs a second of each that was tried; number formats first, then batch sizes."""
-    formats = [("float32", False)]
-    if has_native_bf16(device):
-        formats += [("bfloat16", False), ("float32", True)]
-    rates: dict[str, float] = {}
-
-    def rate(setup: Setup) -> float:
-        if setup.name not in rates:
-            rates[setup.name] = time_trl(folder, pairs, targets, setup, device)
-            say(f"sweep, {len(pairs.trees)} pairs, TRL {setup.name}: {rates[setup.name]:.4f} pairs/s")
-        return rates[setup.name]
-
-    first = PRECISION_BATCH if PRECISION_BATCH in batch_sizes else batch_sizes[-1]
-    best_format = max(formats, key=lambda f: rate(tuned_setup(first, *f)))
-    best = max((tuned_setup(size, *best_format) for size in batch_sizes), key=rate)
-    return best, rates
-
-
 # --- Accord ----------------------------------------------------------------------------------------------------------
 
 
@@ -350,7 +279,7 @@ def compare_losses(
     """Return how far apart the two sides' losses are, and where TRL's own token ids differ."""
     loaded, model = fresh("fp32")
     with tempfile.TemporaryDirectory() as output, packed(model):
-        trainer = trl_trainer(loaded.folder, pairs, targets, tuned_setup(1), output)
+        trainer = trl_trainer(loaded.folder, pairs, targets, tuned_setup(1, PAIRS_PER_STEP), output)
         tokenisation = describe_tokenisation(trainer, pairs, chat)
         head = Projection(head_weight(model))
         with scaled(model, 0.0):
@@ -372,30 +301,6 @@ def compare_losses(
 
 
 # --- The run ---------------------------------------------------------------------------------------------------------
-
-
-def contest(
-    folder: str,
-    pairs: Pairs,
-    targets: Sequence[str],
-    setup: Setup,
-    repetitions: int,
-    peak: MatrixPeak,
-    device: torch.device,
-) -> Contest:
-    """Run both sides in turn, the order swapped every time, so that a machine's slow minutes hit both."""
-    sides: dict[str, Callable[[], float]] = {
-        "Accord": lambda: time_accord(pairs, device),
-        f"TRL {setup.name}": lambda: time_trl(folder, pairs, targets, setup, device),
-    }
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    for repetition in range(repetitions):
-        for name in list(sides)[:: 1 if repetition % 2 == 0 else -1]:
-            rates[name].append(sides[name]())
-            say(f"{repetition + 1}/{repetitions}, {len(pairs.trees)} pairs, {name}: {rates[name][-1]:.4f} pairs/s")
-        peak.measure()
-    ours, peer = rates.values()
-    return Contest(setup, len(pairs.trees), tuple(ours), tuple(peer))
 
 
 def main() -> None:
@@ -443,18 +348,26 @@ def main() -> None:
     )
 
     some = pairs.spread(min(options.pairs, max(options.batch_sizes)))
-    best, sweep = tune_trl(loaded.folder, some, targets, options.batch_sizes, device)
-    tuned = contest(loaded.folder, pairs, targets, best, options.repetitions, peak, device)
     emulated = not has_native_bf16(device)
-    others = [contest(loaded.folder, pairs, targets, DEFAULTS_FP32, 1, peak, device)] if emulated else []
+
+    def rate_of(setup: Setup, on: Pairs = some) -> float:
+        return time_trl(loaded.folder, on, targets, setup, device)
+
+    def against(setup: Setup, on: Pairs, repetitions: int) -> Contest:
+        ours, peer = partial(time_accord, on, device), partial(rate_of, setup, on)
+        return contest(f"TRL {setup.name}", len(on.trees), ours, peer, repetitions, peak, "pairs/s")
+
+    best, sweep = tune(rate_of, options.batch_sizes, PAIRS_PER_STEP, not emulated, "pairs/s")
+    tuned = against(best, pairs, options.repetitions)
+    others = [against(DEFAULTS_FP32, pairs, 1)] if emulated else []
     few = pairs.spread(min(options.emulated_pairs, options.pairs)) if emulated else pairs
-    defaults = contest(loaded.folder, few, targets, DEFAULTS, 1, peak, device)
+    defaults = against(DEFAULTS, few, 1)
 
     ours = statistics.median(tuned.ours)
     share = ours * flop / options.pairs / peak.best
     say(f"matrix peak: {peak}; Accord reaches {share:.0%} of it on the work that is needed")
     for each in (tuned, *others, defaults):
-        say(f"Accord is {each.ratio:.2f} x TRL {each.setup.name}")
+        say(f"Accord is {each.ratio:.2f} x {each.name}")
     if emulated:
         say("this processor emulates bf16, so TRL's true defaults are slower than TRL need be")
     finish(

@@ -22,14 +22,16 @@ def scalars(folder):
     return found
 
 
-def test_every_steps_measurements_are_drawn(tmp_path):
+def test_every_steps_measurements_are_drawn_stage_by_stage(tmp_path):
     progress = tracked(Silent(), ["tensorboard"], tmp_path / "run")
     assert not (tmp_path / "run").exists()  # nothing before the run's folder is opened
-    for step in range(3):
-        progress.measure("DPO", step, {"loss": 1.0 / (step + 1), "dpo/accuracy": 0.5})
+    for stage in ("SFT", "DPO"):
+        progress.start(stage, 3, "steps")
+        for step in range(3):
+            progress.measure(stage, step, {"loss": 1.0 / (step + 1), "dpo/accuracy": 0.5})
     progress.accelerator.end_training()
     found = scalars(tmp_path / "run" / "tracking")
-    assert found["DPO/loss"] == pytest.approx({0: 1.0, 1: 0.5, 2: 1 / 3})
+    assert found["SFT/loss"] == found["DPO/loss"] == pytest.approx({0: 1.0, 1: 0.5, 2: 1 / 3})
     assert found["DPO/dpo/accuracy"] == {0: 0.5, 1: 0.5, 2: 0.5}
 
 

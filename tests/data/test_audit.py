@@ -66,18 +66,27 @@ def test_duplicates_and_contradictions(read, chat):
     assert report.refused == ()
 
 
-def test_a_few_rows_over_the_window_are_a_warning_and_more_are_an_error(read, chat):
-    """One of 100 is 1 %; two of 100 are more. Without the window they are rows like any other."""
-    long = "word " * 60
-    short = [{"messages": turns(f"question {i}?", f"answer {i}")} for i in range(98)]
-    for n_long, refused in ((1, ()), (2, ("over-window",))):
-        over = [{"messages": turns(f"{n} {long}", "yes")} for n in range(n_long)]
-        report = audit(
-            read(*short, *over, *[{"messages": turns(f"z{n}?", "y")} for n in range(2 - n_long)]), chat, 80, {}
-        )
-        assert len(report.flaws[0].flaws) == n_long
-        assert report.refused == refused
-        assert audit(read(*short, *over), chat, 1000, {}).flaws == ()
+def test_a_row_over_the_window_is_an_error_as_training_refuses_it(read, chat):
+    """Without the window it is a row like any other."""
+    file = read({"messages": turns("hi", "yes")}, {"messages": turns("word " * 60, "yes")})
+    report = audit(file, chat, 80, {})
+    assert lines(report) == {"over-window": [2]}
+    assert report.refused == ("over-window",)
+    assert audit(file, chat, 1000, {}).flaws == ()
+
+
+def test_a_row_that_the_template_refuses_is_named_and_the_others_are_checked(read, chat, monkeypatch):
+    plain = chat.prompt
+
+    def strict(messages):
+        if messages[0].role == "system":
+            raise DataError("the chat template refuses this conversation: System role not supported")
+        return plain(messages)
+
+    monkeypatch.setattr(chat, "prompt", strict)
+    system = {"role": "system", "content": "Be brief."}
+    file = read({"messages": [system, *turns("hi", "yes")]}, {"messages": turns("word " * 60, "yes")})
+    assert lines(audit(file, chat, 80, {})) == {"template-refuses": [1], "over-window": [2]}
 
 
 def test_a_spelled_control_token_is_told(read, chat):
@@ -99,12 +108,25 @@ def test_length_bias_needs_an_interval_without_one_half(read, chat):
     assert audit(read(*rows[:4]), chat, 100, {}).flaws == ()
 
 
-def test_a_rare_label_is_told_and_a_label_makes_a_row_another(read, chat):
-    """1 of 12 ratings is undesirable: below a tenth; the same answer marked both ways is no duplicate."""
-    rows = [{"prompt": f"{i}?", "completion": "yes", "label": True} for i in range(11)]
-    report = audit(read(*rows, {"prompt": "0?", "completion": "yes", "label": False}), chat, 100, {})
+def test_a_rare_label_is_told(read, chat):
+    """1 of 12 ratings is undesirable: below a tenth."""
+    rows = [{"prompt": f"{i}?", "completion": "yes", "label": i > 0} for i in range(12)]
+    report = audit(read(*rows), chat, 100, {})
     assert {f.code: f.flaws[0].message for f in report.flaws} == {"label-balance": "'undesirable': 1 of 12 rows (8.3%)"}
     assert report.labels == {"desirable": 11, "undesirable": 1}
+
+
+def test_an_answer_marked_both_ways_contradicts_itself(read, chat):
+    rows = [{"prompt": "a?", "completion": "yes", "label": x, "id": "one"} for x in (True, True, False)]
+    report = audit(read(*rows), chat, 100, {})
+    assert lines(report) == {"duplicate": [2], "contradiction": [3]}
+    assert report.flaws[0].flaws[0].message == "line 1 marks the same answer desirable"
+
+
+def test_a_pair_turned_round_contradicts_whatever_else_is_said_of_it(read, chat):
+    labels = {"chosen_safe": True, "rejected_safe": False}
+    report = audit(read(pair("a?", "yes", "no", **labels), pair("a?", "no", "yes", **labels)), chat, 100, {})
+    assert lines(report) == {"contradiction": [2]}
 
 
 def test_an_empty_completion_and_personal_data(read, chat):
@@ -126,18 +148,44 @@ def test_contamination_names_both_rows(read, chat):
     assert report.n_compared == {"held.jsonl": 1}
 
 
+def demonstration(id, *texts):
+    return {"id": id, "kind": "ordinary", "clause": "", "family": "f", "split": "train", "messages": turns(*texts)}
+
+
 def test_prompts_without_answers_can_be_checked(read, chat):
-    row = {
-        "id": "v1",
-        "kind": "ordinary",
-        "clause": "",
-        "family": "f",
-        "split": "verify",
-        "messages": turns("Hello there?"),
-    }
-    report = audit(read(row, {**row, "id": "v2", "messages": turns("x", "y", "")}), chat, 100, {})
+    report = audit(read(demonstration("v1", "Hello there?"), demonstration("v1", "Bye?")), chat, 100, {})
     assert (report.kind, report.n_usable) == ("prompts", 1)
-    assert lines(report) == {"malformed": [2]}
+    assert lines(report) == {"malformed": [2]}  # an id of its own is asked of these
+
+
+def test_a_demonstration_without_an_answer_is_a_flaw_where_others_have_one(read, chat):
+    report = audit(read(demonstration("d1", "Hi?", "Hello."), demonstration("d2", "Bye?")), chat, 100, {})
+    assert (report.kind, report.n_usable) == ("demonstrations", 1)
+    assert lines(report) == {"empty-answer": [2]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "how long does a mayfly live"},
+        {"prompt": turns("how long does a mayfly live")},
+        {"id": "q", "family": "f", "question": "how long does a mayfly live", "choices": ["a", "b"], "answer": 0},
+        {"prompt": "how long does a mayfly live", "completion": "A day."},
+    ],
+)
+def test_evaluation_files_of_other_forms_are_compared_too(read, chat, row):
+    train = read({"messages": turns("How long does a mayfly live?", "A day or so.")})
+    report = audit(train, chat, 100, {"held.jsonl": read(row, name="held.jsonl")})
+    assert report.refused == ("contamination",)
+    assert report.n_compared == {"held.jsonl": 1}
+    assert report.meaning_compared is False
+
+
+def test_an_evaluation_file_that_cannot_be_read_is_refused_and_does_not_count_as_clean(read, chat):
+    train = read({"messages": turns("a", "b")})
+    held = read({"messages": turns("x")}, {"messages": turns("a", "b")}, name="held.jsonl")
+    with pytest.raises(DataError, match=r"held.jsonl:1: no answer"):
+        audit(train, chat, 100, {"held.jsonl": held})
 
 
 def test_an_unknown_code_is_refused_with_the_nearest(read, chat):

@@ -115,3 +115,33 @@ def test_any_of_logps_equal_the_plain_sum_in_value_and_gradient(kind):
         torch.testing.assert_close(a, b)
     everything = torch.arange(V).expand(5, -1)
     torch.testing.assert_close(any_of_logps(hidden, head_of(kind, weight), everything), torch.zeros(5))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_token_taken_out_of_the_reference_by_hand(kind):
+    """Reference 1/2, 1/4, 1/4 without its first token: 0, 1/2, 1/2. Model 1/4, 1/2, 1/4: 1/2 ln 1 + 1/2 ln 2 = 0.346574.
+
+    The slope is the model's distribution minus that one: 1/4, 0, -1/4. The second position keeps all its tokens.
+    """
+    model = torch.tensor([[0.25, 0.5, 0.25], [0.25, 0.5, 0.25]]).log().requires_grad_()
+    reference = torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]).log()
+    weight = torch.eye(3).requires_grad_(kind == "trained")
+    kl = forward_kl(model, head_of(kind, weight), reference, torch.eye(3), torch.tensor([[0], [-1]]))
+    assert kl.tolist() == pytest.approx([0.5 * math.log(2), 0.0], abs=1e-6)
+    (slope,) = torch.autograd.grad(kl.sum(), [model])
+    assert slope[0].tolist() == pytest.approx([0.25, 0.0, -0.25], abs=1e-6)
+    assert slope[1].tolist() == pytest.approx([0.0, 0.0, 0.0], abs=1e-6)
+
+
+def test_a_token_that_is_all_of_the_reference_leaves_a_finite_divergence():
+    """Logits 90, 0, 0 without the first: 0, 1/2, 1/2, against a model that is sure of the first."""
+    logits = torch.tensor([[90.0, 0.0, 0.0]])
+    kl = forward_kl(logits, torch.eye(3), logits, torch.eye(3), torch.tensor([[0]]))
+    assert kl.item() == pytest.approx(90 - math.log(2), abs=1e-3)
+
+
+def test_several_tokens_taken_out_by_hand():
+    """Reference 1/2, 1/4, 1/4 without its first and last: all of it is the second; the model's 1/2 there costs ln 2."""
+    model, reference = torch.tensor([[0.25, 0.5, 0.25]]).log(), torch.tensor([[0.5, 0.25, 0.25]]).log()
+    kl = forward_kl(model, torch.eye(3), reference, torch.eye(3), torch.tensor([[0, 2, -1]]))
+    assert kl.item() == pytest.approx(math.log(2), abs=1e-6)

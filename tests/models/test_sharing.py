@@ -7,6 +7,8 @@ from training_demo import trees
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     Qwen3NextConfig,
@@ -117,6 +119,21 @@ def test_a_model_that_only_shows_it_in_its_results_is_found_by_trial(monkeypatch
     monkeypatch.setattr(sharing, "_by_trial", lambda *a: tried.append(a))
     lay_out(model, rows)
     assert tried == []
+
+
+def test_a_reach_that_only_longer_rows_show_is_found_when_they_come():
+    """GPT-Neo's local layers attend within 8 tokens, which its configuration says in words of its own."""
+    torch.manual_seed(0)
+    config = GPTNeoConfig(
+        vocab_size=64, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]], window_size=8,
+        initializer_range=0.3, max_position_embeddings=64,
+    )  # fmt: skip
+    model = GPTNeoForCausalLM(config).eval()
+    short = [Tree((0, 5), ((7, 1), (8, 1)))]
+    long = [Tree((0, *range(2, 14)), ((7, 9, 3, 1), (8, 1)))]
+    assert why_apart(model, short) == ""
+    assert why_apart(model, [*short, *long]).startswith("computed together")
+    assert why_apart(model, short)
 
 
 def test_the_trial_leaves_the_model_as_it_was_and_is_made_once(monkeypatch):

@@ -70,8 +70,13 @@ def test_what_cannot_be_saved_is_named_and_nothing_is_written(tmp_path):
 def test_a_damaged_file_says_what_to_do(tmp_path, content):
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.safetensors cannot be read .* remove it"):
+    with pytest.raises(DataError, match=r"a\.safetensors cannot be read .* remove the folder"):
         load_tensors(path)
+
+
+def test_a_missing_file_says_what_to_do(tmp_path):
+    with pytest.raises(DataError, match="its stage is done again"):
+        load_tensors(tmp_path / "a.safetensors")
 
 
 def test_a_file_cut_short_is_damaged(tmp_path):

@@ -17,7 +17,7 @@ from accord.objectives.kto import kl_baseline, kto
 from accord.objectives.pairs import Pairs
 from accord.objectives.reduction import Totals, reduce
 from accord.resolve import names_in, resolve
-from accord.train.imitation import Matched
+from accord.train.imitation import Matched, refusal_forks
 from accord.train.mixture import Mixture
 from accord.train.offline import TrainSettings, fit
 from accord.train.preferences import Marked, Preferred, answer_logps, mismatched_trees, preference_task
@@ -238,3 +238,48 @@ def test_the_head_of_a_reward_model_is_trained_and_a_language_models_is_not():
     assert score_head(model).weight.requires_grad
     assert isinstance(score_head(model), nn.Linear)
     assert sum("score" in name for name, p in model.named_parameters() if p.requires_grad) == 1
+
+
+def test_tokens_that_lead_into_a_refusal():
+    """Benign answers begin 5 6 7 and 5 8, refusals 5 6 9, 5 4 and 3 3: after nothing it is 3, after 5 it is 4, after 5 6 it is 9.
+
+    The row whose paths are 5 6 7 and 5 6 9 has them at its supervised tokens 0 (nothing before), 1 (5), 2 (5 6), and again at 3, 4
+    and 5; what follows 5 6 9 is inside a refusal, and nothing is taken out there. 5 6, a benign beginning, leads nowhere.
+    """
+    rows = [
+        Tree((0,), ((5, 6, 7), (5, 6, 9))),
+        Tree((0,), ((5, 8), (5, 4))),
+        Tree((0,), ((5, 6, 7), (3, 3))),
+        Tree((0,), ((5, 8), (5, 6))),
+        Tree((0,), ((5, 6, 9),)),  # learned: what it begins with is no benign beginning
+        Tree((0,), ((9, 8),)),
+    ]
+    forks = refusal_forks(rows, [False, False, False, False, True, False])
+    assert forks[0] == {0: (3,), 1: (4,), 2: (9,), 3: (3,), 4: (4,), 5: (9,)}
+    assert forks[1] == {0: (3,), 1: (4,), 2: (3,), 3: (4,)}
+    assert forks[2] == {0: (3,), 1: (4,), 2: (9,), 3: (3,)}
+    assert forks[5] == {0: (3,)}
+    assert 4 not in forks
+
+
+def test_a_rare_beginning_leads_nowhere():
+    """One refusal of 150 begins 3: below a hundredth. One of 100 is enough."""
+    rows = [Tree((0,), ((5, 8), (5, 4))) for _ in range(149)]
+    rare = Tree((0,), ((5, 8), (3, 3)))
+    assert refusal_forks([*rows, rare], [False] * 150)[0] == {1: (4,), 3: (4,)}
+    assert refusal_forks([*rows[:99], rare], [False] * 100)[0] == {0: (3,), 1: (4,), 2: (3,), 3: (4,)}
+
+
+def test_a_benign_row_is_kept_with_the_base_model_but_for_its_way_into_a_refusal(tmp_path):
+    """At the fork the refusal's token is to be avoided, everywhere else nothing is to change: its slope is the token's share."""
+    model, rows = demo.lora(0), [Tree((0, 9, 4), ((5, 6, 7, 1), (5, 8, 2))), Tree((0, 3), ((5, 7, 7), (5, 8, 8)))]
+    states = freeze_states(model, rows, 0, [True, True], tmp_path, Silent())
+    head = head_weight(model)
+    part = Matched(rows, states, head, head, forks={1: {3 + 1: (8,)}})
+    task = Mixture(rows, [0, 0], (part,), states)
+    (term,) = task.terms(model, [0, 1], task.before_step(model, [0, 1]))
+    # Row 1's second answer alone, and of it the second position: mean over the two after the first.
+    assert term.losses.loss_B[:3].tolist() == pytest.approx([0.0, 0.0, 0.0], abs=1e-5)
+    batch, hidden = states.last_states(model, rows, [1])
+    p = torch.softmax(batch.predicting(hidden)[4] @ head.T, -1)[8]
+    assert term.losses.loss_B[3].item() == pytest.approx(-math.log(1 - p.item()) / 2, abs=1e-5)

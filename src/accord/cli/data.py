@@ -48,7 +48,7 @@ def data_check(
         print(json.dumps(_as_json(report)))
     else:
         print("\n".join(_lines(file, report)))
-        if evaluation and embed is None:
+        if evaluation and not report.meaning_compared:
             print(f"meaning was not compared: the sentence embedder is not installed; run: {INSTALL_EMBEDDER}")
     for example in given.examples[:show]:
         _show(chat, example)
@@ -85,6 +85,7 @@ def _as_json(report: Audit) -> dict[str, Any]:
         "labels": dict(report.labels),
         "longer_chosen": report.longer_chosen and asdict(report.longer_chosen),
         "compared": dict(report.n_compared),
+        "meaning_compared": report.meaning_compared,
         "refused": list(report.refused),
         "flaws": {
             found.code: {

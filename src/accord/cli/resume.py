@@ -7,10 +7,12 @@ from pathlib import Path
 import typer
 
 from accord.cli.align import GATE_HELP, RUNS, start
+from accord.cli.options import Track
 
 
 def resume(
     run: Path = typer.Argument(None, help="The run's folder; the latest under runs/ if none."),
+    track: Track = [],  # noqa: B006 (Typer reads it)
     gate: bool = typer.Option(False, "--gate", help=GATE_HELP),
     json_: bool = typer.Option(False, "--json", help="Print the run's manifest as JSON at the end."),
 ) -> None:
@@ -19,4 +21,4 @@ def resume(
     from accord.runs.folder import latest_run, read_run
 
     folder = run or latest_run(RUNS)
-    start(folder, settings_from(read_run(folder).asked), False, gate, json_)
+    start(folder, settings_from(read_run(folder).asked), False, gate, json_, track)

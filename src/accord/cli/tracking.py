@@ -10,22 +10,33 @@ from accord.errors import SettingsError, nearest
 from accord.types import Progress
 
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
+# These count the steps of each curve apart; the others count all calls, and a second stage's steps may not begin at 0 again.
+_STEP_BY_TAG = ("tensorboard", "mlflow")
 
 
 class Tracked:
-    """A progress that also hands each step's measurements to trackers; they start at the first step."""
+    """A progress that also hands each step's measurements to trackers; they start with the first stage, in the run's folder."""
 
     def __init__(self, inner: Progress, names: Sequence[str], folder: Path) -> None:
         self.inner, self.names, self.folder = inner, names, folder
-        self.start, self.advance, self.finish, self.say = inner.start, inner.advance, inner.finish, inner.say
+        self.advance, self.finish, self.say = inner.advance, inner.finish, inner.say
         self.accelerator: Any = None
+
+    def start(self, stage: str, total: int, unit: str) -> None:
+        """Begin a stage."""
+        if self.accelerator is None:
+            self.accelerator = self._started()
+        self.inner.start(stage, total, unit)
 
     def measure(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Log the values under the stage's name."""
         self.inner.measure(stage, step, values)
-        if self.accelerator is None:
-            self.accelerator = self._started()
-        self.accelerator.log({f"{stage}/{name}": value for name, value in values.items()}, step=step)
+        named = {f"{stage}/{name}": value for name, value in values.items()}
+        for tracker in self.accelerator.trackers:
+            if tracker.name in _STEP_BY_TAG:
+                tracker.log(named, step=step)
+            else:
+                tracker.log({**named, f"{stage}/step": step})
 
     def _started(self) -> Any:
         import atexit
@@ -36,7 +47,7 @@ class Tracked:
         where = self.folder / "tracking"
         where.mkdir(parents=True, exist_ok=True)
         accelerator = Accelerator(cpu=not torch.cuda.is_available(), log_with=list(self.names), project_dir=str(where))
-        accelerator.init_trackers(self.folder.name)
+        accelerator.init_trackers(self.folder.name, init_kwargs={"wandb": {"dir": str(where)}})
         # What a tracker still holds when a run ends, by an error too.
         atexit.register(accelerator.end_training)
         return accelerator

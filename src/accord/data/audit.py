@@ -18,9 +18,9 @@ from accord.data.flaws import (
     of_tokens,
     private,
     repeated,
-    severity,
     unusable,
 )
+from accord.data.jsonl import refuse
 from accord.errors import SettingsError, nearest
 from accord.models.chat import ChatFormat
 from accord.types import Estimate
@@ -52,6 +52,7 @@ class Audit:
     longer_chosen: Estimate | None
     flaws: tuple[CodeFlaws, ...]
     n_compared: Mapping[str, int]
+    meaning_compared: bool
 
     @property
     def refused(self) -> tuple[str, ...]:
@@ -71,10 +72,13 @@ def audit(
 
     Raises:
         SettingsError: `allow` names a code that does not exist.
+        DataError: an evaluation file has rows that cannot be read, so that nothing could be said of them.
     """
     unknown = [f"'{code}'{nearest(code, CODES)}" for code in allow if code not in CODES]
     if unknown:
         raise SettingsError(f"no such code: {', '.join(unknown)}; the codes are {', '.join(CODES)}")
+    for name, evaluation in against.items():
+        refuse(name, [(u.line, u.message) for u in evaluation.unusable])
     counts = labels(file.examples)
     flaws = [
         *unusable(file),
@@ -95,16 +99,16 @@ def audit(
         len(file.examples),
         dict(counts),
         longer_chosen(file.examples) if file.kind == "comparisons" else None,
-        _by_code(flaws, file.n_rows, allow),
+        _by_code(flaws, allow),
         {name: len(evaluation.examples) for name, evaluation in against.items()},
+        bool(against) and embed is not None,
     )
 
 
-def _by_code(flaws: Sequence[Flaw], n_rows: int, allow: Collection[str]) -> tuple[CodeFlaws, ...]:
+def _by_code(flaws: Sequence[Flaw], allow: Collection[str]) -> tuple[CodeFlaws, ...]:
     found = []
     for code in CODES:
         own = tuple(sorted((f for f in flaws if f.code == code), key=lambda f: (f.line, f.message)))
         if own:
-            n_lines = len({f.line for f in own})
-            found.append(CodeFlaws(code, severity(code, n_lines, n_rows), code in allow, own))
+            found.append(CodeFlaws(code, CODES[code].severity, code in allow, own))
     return tuple(sorted(found, key=lambda f: f.severity))

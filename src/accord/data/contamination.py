@@ -7,7 +7,7 @@ embeddings; the embedder is the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -18,7 +18,8 @@ from accord.data.near_duplicates import nearest, normalise
 from accord.data.records import as_text
 from accord.types import Prompt
 
-NGRAM, FEWEST_WORDS = 13, 6
+NGRAM, FEWEST_WORDS, MOST_HOLDERS = 13, 6, 10
+_WORDS_SHOWN = 5
 SIMILAR_TEXT = 0.8
 # Two prompts of one request in other words lie above it, two requests on one subject below (docs/log.md).
 SIMILAR_MEANING = 0.9
@@ -37,7 +38,7 @@ class Overlap:
 
 
 def overlaps(train: Sequence[Example], evaluation: Sequence[Example], embed: Embed | None = None) -> list[Overlap]:
-    """Return by training row and evaluation row the first way, of the three, in which one repeats the other.
+    """Return, by training row, the evaluation rows it repeats: at most one by each way, and each once.
 
     `embed` maps n texts to unit vectors [n, D]; without it meaning is not compared.
     """
@@ -60,33 +61,40 @@ def _prompts(examples: Sequence[Example]) -> list[Prompt]:
 
 
 def _shared_runs(train: Sequence[Example], evaluation: Sequence[Example]) -> list[Overlap]:
-    by_run: dict[tuple[str, ...], set[int]] = {}
-    short: list[tuple[int, str]] = []
+    """The first shared run of each training row. Runs of more than `MOST_HOLDERS` evaluation rows are a frame, not a copy."""
+    holders: dict[tuple[str, ...], set[int]] = {}
     for n, e in enumerate(evaluation):
         words = normalise(as_text(e.messages)).split()
-        if len(words) < NGRAM:
-            if len(words) >= FEWEST_WORDS:
-                short.append((n, f" {' '.join(words)} "))
-            continue
-        for i in range(len(words) - NGRAM + 1):
-            by_run.setdefault(tuple(words[i : i + NGRAM]), set()).add(n)
+        size = min(NGRAM, len(words))
+        if size >= FEWEST_WORDS:
+            for i in range(len(words) - size + 1):
+                holders.setdefault(tuple(words[i : i + size]), set()).add(n)
+    first = {run: min(rows) for run, rows in holders.items() if len(rows) <= MOST_HOLDERS}
+    sizes = sorted({len(run) for run in first}, reverse=True)
     found: list[Overlap] = []
     for example in train:
-        hit: dict[int, str] = {}
-        for text in (as_text(example.messages), *example.answers):
-            words = normalise(text).split()
-            for i in range(len(words) - NGRAM + 1):
-                for n in by_run.get(tuple(words[i : i + NGRAM]), ()):
-                    hit.setdefault(n, f"a run of {NGRAM} words: '{' '.join(words[i : i + NGRAM])}'")
-            hay = f" {' '.join(words)} "
-            for n, needle in short:
-                if needle in hay:
-                    hit.setdefault(n, f"holds the whole prompt '{needle.strip()}'")
-        found += [Overlap(example.line, evaluation[n].line, how) for n, how in hit.items()]
+        run = next(_runs_in((as_text(example.messages), *example.answers), sizes, first), None)
+        if run is not None:
+            what = f"a run of {NGRAM} words" if len(run) == NGRAM else "the whole prompt"
+            shown = " ".join(run[:_WORDS_SHOWN])
+            found.append(Overlap(example.line, evaluation[first[run]].line, f"{what}: '{shown} …'"))
     return found
 
 
+def _runs_in(
+    texts: Sequence[str], sizes: Sequence[int], known: Mapping[tuple[str, ...], int]
+) -> Iterator[tuple[str, ...]]:
+    for text in texts:
+        words = normalise(text).split()
+        for size in sizes:
+            for i in range(len(words) - size + 1):
+                if (run := tuple(words[i : i + size])) in known:
+                    yield run
+
+
 def _same_meaning(train: Sequence[Example], evaluation: Sequence[Example], embed: Embed) -> list[Overlap]:
+    """The nearest evaluation row of each training row; a prompt without words has no meaning to compare."""
+    train, evaluation = ([e for e in rows if normalise(as_text(e.messages))] for rows in (train, evaluation))
     if not train or not evaluation:
         return []
     train_TD = embed([as_text(e.messages) for e in train])
@@ -94,7 +102,8 @@ def _same_meaning(train: Sequence[Example], evaluation: Sequence[Example], embed
     found: list[Overlap] = []
     for start in range(0, len(train), _ROWS_AT_ONCE):
         cosine_TE = train_TD[start : start + _ROWS_AT_ONCE] @ evaluated_ED.T
-        for t, e in zip(*np.nonzero(cosine_TE >= SIMILAR_MEANING), strict=True):
-            how = f"meanings {cosine_TE[t, e]:.2f} alike (cosine)"
-            found.append(Overlap(train[start + t].line, evaluation[e].line, how))
+        for t, e in enumerate(cosine_TE.argmax(axis=1)):
+            if (cosine := float(cosine_TE[t, e])) >= SIMILAR_MEANING:
+                how = f"meanings {cosine:.2f} alike (cosine)"
+                found.append(Overlap(train[start + t].line, evaluation[e].line, how))
     return found

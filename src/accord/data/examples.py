@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +11,11 @@ from accord.data.checks import numbered_comparisons
 from accord.data.jsonl import Row, read_rows
 from accord.data.messages import messages_from_rows
 from accord.data.ratings import rating_from_row
-from accord.data.records import prompt_from_row
+from accord.data.records import choice_from_row, prompt_from_row
 from accord.errors import DataError
-from accord.types import Comparison, Conversation
+from accord.types import Comparison, Conversation, Message
 
-FileKind = Literal["comparisons", "ratings", "prompts", "conversations"]
+FileKind = Literal["comparisons", "ratings", "demonstrations", "prompts", "conversations", "questions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class ExampleFile:
 def read_examples(path: str | Path) -> ExampleFile:
     """Read a file whose first row says what it holds.
 
-    Comparisons have `chosen` and `rejected`; ratings `completion` and `label`; prompts and demonstrations `messages` beside `id`
-    and `kind`; conversations `messages` alone.
+    Comparisons have `chosen` and `rejected`; ratings `completion` and `label`; multiple-choice questions `choices`; demonstrations
+    `messages` beside `id` and `kind` (prompts, where none has an answer); conversations `messages` alone; prompts `prompt` alone.
 
     Raises:
         DataError: the file is missing or has lines that are no JSON objects.
@@ -64,8 +64,12 @@ def read_examples(path: str | Path) -> ExampleFile:
         return _comparisons(rows, path.name)
     if "label" in first:
         return _each(rows, "ratings", _rated)
+    if "choices" in first:
+        return _each(rows, "questions", _question, unique=True)
+    if "prompt" in first and "messages" not in first:
+        return _each(rows, "prompts", _plain_prompt)
     if "kind" in first or "messages" not in first:
-        return _each(rows, "prompts", _prompt)
+        return _answered(_each(rows, "demonstrations", _demonstrated, unique=True))
     return _each(rows, "conversations", _conversation)
 
 
@@ -85,14 +89,27 @@ def _preference(c: Comparison) -> str:
     return f"chosen {'safe' if c.chosen_safe else 'unsafe'}, rejected {'safe' if c.rejected_safe else 'unsafe'}"
 
 
-def _each(rows: Sequence[Row], kind: FileKind, convert: Callable[[Row], Example]) -> ExampleFile:
+def _answered(file: ExampleFile) -> ExampleFile:
+    """Where no row has an answer the file holds prompts; where some have, the others are flawed."""
+    without = [e for e in file.examples if not e.answers]
+    if len(without) == len(file.examples):
+        return replace(file, kind="prompts")
+    missing = tuple(
+        Unusable(e.line, "empty-answer", "no answer; expected a last message of the assistant") for e in without
+    )
+    kept = tuple(e for e in file.examples if e.answers)
+    return replace(file, examples=kept, unusable=(*file.unusable, *missing))
+
+
+def _each(rows: Sequence[Row], kind: FileKind, convert: Callable[[Row], Example], unique: bool = False) -> ExampleFile:
+    """Convert each row. `unique`: no two may have one id, as the readers of this kind ask."""
     examples: list[Example] = []
     unusable: list[Unusable] = []
     first: dict[str, int] = {}
     for row in rows:
         try:
             example = convert(row)
-            if example.id in first:
+            if unique and example.id in first:
                 raise DataError(f"id '{example.id}' is used before, on line {first[example.id]}")
         except DataError as error:
             unusable.append(Unusable(row.line, error.code, str(error)))
@@ -112,7 +129,20 @@ def _rated(row: Row) -> Example:
     )
 
 
-def _prompt(row: Row) -> Example:
+def _question(row: Row) -> Example:
+    choice = choice_from_row(row.data)
+    return Example(row.line, choice.id, (Message("user", choice.question),), ())
+
+
+def _plain_prompt(row: Row) -> Example:
+    prompt = row.data.get("prompt")
+    messages = (Message("user", prompt),) if isinstance(prompt, str) else messages_from_rows(prompt, "prompt")
+    if not messages or messages[-1].role not in ("user", "tool"):
+        raise DataError("'prompt' must end with a user's turn", "ends-in-assistant")
+    return Example(row.line, _id(row), messages, ())
+
+
+def _demonstrated(row: Row) -> Example:
     prompt, answer = prompt_from_row(row.data)
     return Example(row.line, prompt.id, prompt.messages, () if answer is None else (answer,), prompt.kind)
 

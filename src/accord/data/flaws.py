@@ -11,6 +11,7 @@ from typing import Literal
 from accord.data.examples import Example, ExampleFile
 from accord.data.messages import messages_to_rows
 from accord.data.personal import personal_data
+from accord.errors import DataError
 from accord.models.chat import ChatFormat
 from accord.stats import proportion
 from accord.types import Estimate
@@ -33,9 +34,10 @@ CODES: Mapping[str, Code] = {
     "identical": Code("error", "chosen and rejected are equal: the margin is 0 for ever"),
     "empty-answer": Code("error", "an answer is empty: nothing would be supervised"),
     "nothing-supervised": Code("error", "the answer has no token of its own under this template"),
-    "over-window": Code("error", "rows longer than the model's window, whose answers would be cut"),
+    "template-refuses": Code("error", "conversations that the model's chat template does not take"),
+    "over-window": Code("error", "rows longer than the model's window: training cuts none, so it refuses them"),
     "contamination": Code("error", "rows that repeat an evaluation row: what is measured on it says nothing"),
-    "contradiction": Code("warning", "the same two answers, preferred the other way round elsewhere"),
+    "contradiction": Code("warning", "the same answers, preferred or marked the other way round elsewhere"),
     "duplicate": Code("warning", "the same prompt and answers as an earlier row: they count twice"),
     "control-token": Code(
         "warning", "text that spells a control token of the template; it is trained on as plain text"
@@ -44,8 +46,6 @@ CODES: Mapping[str, Code] = {
     "label-balance": Code("warning", "one label is rare"),
     "personal-data": Code("warning", "personal data, which a model may repeat"),
 }
-# A few rows longer than the window are a warning, and left out of nothing but this limit; more of them are an error.
-MOST_OVER_WINDOW = 0.01
 RARE_LABEL = 0.1
 
 
@@ -64,23 +64,23 @@ def unusable(file: ExampleFile) -> list[Flaw]:
 
 
 def repeated(examples: Sequence[Example]) -> list[Flaw]:
-    """Return exact duplicates, and pairs whose two answers are ranked the other way round on another line."""
-    first: dict[str, int] = {}
+    """Return exact duplicates, and rows that contradict an earlier one: a pair turned round, a rating with the other label."""
+    first: dict[str, Example] = {}
     found: list[Flaw] = []
     for e in examples:
-        # A rating says something else with the other label, so it is part of what is compared.
         own, turned = (_canonical(e, answers) for answers in (e.answers, e.answers[::-1]))
-        if own in first:
-            found.append(Flaw("duplicate", e.line, f"as line {first[own]}"))
-            continue
-        if len(e.answers) == 2 and turned in first:
-            found.append(Flaw("contradiction", e.line, f"line {first[turned]} prefers the other answer"))
-        first[own] = e.line
+        before = first.setdefault(own, e)
+        if before is not e and (len(e.answers) == 2 or before.label == e.label):
+            found.append(Flaw("duplicate", e.line, f"as line {before.line}"))
+        elif before is not e:
+            found.append(Flaw("contradiction", e.line, f"line {before.line} marks the same answer {before.label}"))
+        elif len(e.answers) == 2 and turned in first:
+            found.append(Flaw("contradiction", e.line, f"line {first[turned].line} prefers the other answer"))
     return found
 
 
 def _canonical(e: Example, answers: Sequence[str]) -> str:
-    return json.dumps([messages_to_rows(e.messages), list(answers), e.label], sort_keys=True)
+    return json.dumps([messages_to_rows(e.messages), list(answers)], sort_keys=True)
 
 
 def private(examples: Sequence[Example]) -> list[Flaw]:
@@ -100,7 +100,11 @@ def of_tokens(examples: Sequence[Example], chat: ChatFormat, window: int) -> lis
         spelled = sorted({token for text in _texts(e) for token in chat.control_tokens if token in text})
         if spelled:
             found.append(Flaw("control-token", e.line, ", ".join(spelled)))
-        n_prompt = len(chat.prompt(e.messages))
+        try:
+            n_prompt = len(chat.prompt(e.messages))
+        except DataError as error:
+            found.append(Flaw("template-refuses", e.line, str(error)))
+            continue
         sizes = [len(chat.answer(answer)) for answer in e.answers]
         if any(size == n_end for size in sizes):
             found.append(Flaw("nothing-supervised", e.line, "an answer becomes no token"))
@@ -143,13 +147,6 @@ def label_balance(counts: Mapping[str, int]) -> list[Flaw]:
         for name, count in sorted(counts.items())
         if count < RARE_LABEL * n
     ]
-
-
-def severity(code: str, n_flaws: int, n_rows: int) -> Severity:
-    """Return how severe a code's flaws are together: a few rows over the window are no error."""
-    if code == "over-window" and n_flaws <= MOST_OVER_WINDOW * n_rows:
-        return "warning"
-    return CODES[code].severity
 
 
 def _texts(e: Example) -> list[str]:

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-_EMAIL = re.compile(r"\b[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}\b")
+# Bounded repetitions: a text without any match must not cost the square of its length.
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
 _PHONE = re.compile(
-    r"(?<![\w.])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){6,11}|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4})(?![\w-])"
+    r"(?<![\w.])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){6,11}"
+    r"|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4})(?![\w-])"
 )
-_CARD = re.compile(r"(?<![\d.])(?:\d[ -]?){12,18}\d(?![\d.])")
-_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}\b")
-_SSN = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")
-_IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")
+_CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?!\d|\.\d)")
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}")
+_SSN = re.compile(r"(?<![\w-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])")
+_IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)")
 # Domains and numbers that are set aside for examples (RFC 2606; 555-01xx and toll-free lines, which belong to nobody in person).
 _EXAMPLE_DOMAIN = re.compile(
     r"(?:^|[.@])(?:example\.(?:com|net|org)|(?:[\w-]+\.)*(?:example|test|invalid|localhost))$", re.I
 )
 _NOBODYS_LINE = re.compile(r"^(?:1?8(?:00|33|44|55|66|77|88)\d{7}|1?\d{3}55501\d\d)$")
+_CARD_DIGITS, _IBAN_SIGNS = 13, 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +41,35 @@ class PersonalDatum:
 def personal_data(text: str) -> list[PersonalDatum]:
     """Return the personal data in a text, in the order of kinds; each stretch of text counts once."""
     found: list[PersonalDatum] = []
-    taken: list[tuple[int, int]] = []
-    for kind, pattern, holds in _KINDS:
+    taken = bytearray(len(text))
+    for kind, pattern, within in _KINDS:
         for match in pattern.finditer(text):
-            start, end = match.span()
-            if any(start < b and a < end for a, b in taken) or not holds(match[0]):
-                continue
-            taken.append((start, end))
-            found.append(PersonalDatum(kind, _mask(match[0])))
+            datum = within(match[0])
+            start, end = match.start(), match.start() + len(datum)
+            if datum and not any(taken[start:end]):
+                taken[start:end] = b"\1" * len(datum)
+                found.append(PersonalDatum(kind, f"{datum[:2]}…{datum[-2:]}"))
     return found
 
 
-def _mask(text: str) -> str:
-    return f"{text[:2]}…{text[-2:]}"
+def _longest(least: int, holds: Callable[[str], bool]) -> Callable[[str], str]:
+    """What follows a number may look like more of it (an expiry date, the next word): its longest part that checks is taken."""
+
+    def within(text: str) -> str:
+        return next((part for part in _parts(text, least) if holds(part)), "")
+
+    return within
+
+
+def _parts(text: str, least: int) -> Iterator[str]:
+    """Return a text and its beginnings that end before a space or a hyphen, the longest first, of so many signs or more."""
+    for end in (len(text), *(i for i in range(len(text) - 1, 0, -1) if text[i] in " -")):
+        if len(re.sub(r"[ -]", "", text[:end])) >= least:
+            yield text[:end]
+
+
+def _if(holds: Callable[[str], bool]) -> Callable[[str], str]:
+    return lambda text: text if holds(text) else ""
 
 
 def _digits(text: str) -> str:
@@ -78,11 +97,11 @@ def _public_address(text: str) -> bool:
         return False
 
 
-_KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
-    ("e-mail address", _EMAIL, lambda text: not _EXAMPLE_DOMAIN.search(text)),
-    ("bank account", _IBAN, _iban),
-    ("card number", _CARD, _luhn),
-    ("social security number", _SSN, lambda _: True),
-    ("network address", _IPV4, _public_address),
-    ("telephone number", _PHONE, lambda text: not _NOBODYS_LINE.match(_digits(text))),
+_KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], str]], ...] = (
+    ("e-mail address", _EMAIL, _if(lambda text: not _EXAMPLE_DOMAIN.search(text))),
+    ("bank account", _IBAN, _longest(_IBAN_SIGNS, _iban)),
+    ("card number", _CARD, _longest(_CARD_DIGITS, _luhn)),
+    ("social security number", _SSN, _if(lambda _: True)),
+    ("network address", _IPV4, _if(_public_address)),
+    ("telephone number", _PHONE, _if(lambda text: not _NOBODYS_LINE.match(_digits(text)))),
 )

@@ -20,6 +20,7 @@ from accord.models.kernels import divergence, softmax_and_norm
 from accord.models.projection import Projection
 
 CHUNK_ROWS = 256
+_NEVER = -1e4
 
 
 def token_logps(hidden_ND: Tensor, head: Projection | Tensor, targets_N: Tensor) -> Tensor:
@@ -46,16 +47,34 @@ def any_of_logps(hidden_BD: Tensor, head: Projection | Tensor, sets_BS: Tensor) 
 
 
 def forward_kl(
-    hidden_ND: Tensor, head: Projection | Tensor, reference_ND: Tensor, reference_head: Projection | Tensor
+    hidden_ND: Tensor,
+    head: Projection | Tensor,
+    reference_ND: Tensor,
+    reference_head: Projection | Tensor,
+    without_NS: Tensor | None = None,
 ) -> Tensor:
     """Return KL(reference || model) over the full vocabulary at each position, in fp32 nats. Shape [N].
 
-    `reference_ND` are the reference model's last hidden states at the same positions; they carry no gradient.
+    `reference_ND` are the reference model's last hidden states at the same positions; they carry no gradient. `without_NS` lists
+    at each position tokens that are taken out of the reference's distribution, whose rest is scaled up to 1; -1 is none.
     """
     reference = _projection(reference_head)
+    if without_NS is None:
+        without_NS = torch.full((len(hidden_ND), 1), -1, device=hidden_ND.device)
     if isinstance(head, Tensor) and head.requires_grad:
-        return _chunked(lambda h, w, r: _kl_of_rows(h, w, r, reference), hidden_ND, head, reference_ND)
-    return cast(Tensor, _FrozenHeadKL.apply(hidden_ND, _projection(head), reference_ND, reference))  # type: ignore[no-untyped-call]
+
+        def rows(h: Tensor, w: Tensor, r: Tensor, x: Tensor) -> Tensor:
+            return _kl_of_rows(h, w, _without(reference.forward(r), x))
+
+        return _chunked(rows, hidden_ND, head, reference_ND, without_NS)
+    return cast(Tensor, _FrozenHeadKL.apply(hidden_ND, _projection(head), reference_ND, reference, without_NS))  # type: ignore[no-untyped-call]
+
+
+def _without(logits_NV: Tensor, without_NS: Tensor) -> Tensor:
+    """Take tokens out of some positions' distributions: exp of their logit is then 0 in any number format, and 0 log 0 is 0."""
+    rows, places = (without_NS >= 0).nonzero(as_tuple=True)
+    logits_NV[rows, without_NS[rows, places]] = _NEVER
+    return logits_NV
 
 
 def _projection(head: Projection | Tensor) -> Projection:
@@ -67,16 +86,16 @@ def _logps_of_rows(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> T
     return logps_NV.gather(1, targets_N[:, None]).squeeze(1)
 
 
-def _kl_of_rows(hidden_ND: Tensor, weight_VD: Tensor, reference_ND: Tensor, reference: Projection) -> Tensor:
+def _kl_of_rows(hidden_ND: Tensor, weight_VD: Tensor, reference_logits_NV: Tensor) -> Tensor:
     model_NV = F.log_softmax(F.linear(hidden_ND, weight_VD).float(), dim=-1)
-    reference_NV = F.log_softmax(reference.forward(reference_ND).float(), dim=-1)
+    reference_NV = F.log_softmax(reference_logits_NV.float(), dim=-1)
     return (reference_NV.exp() * (reference_NV - model_NV)).sum(-1)
 
 
-def _chunked(function: Any, hidden_ND: Tensor, weight_VD: Tensor, other_N: Tensor) -> Tensor:
+def _chunked(function: Any, hidden_ND: Tensor, weight_VD: Tensor, *others_N: Tensor) -> Tensor:
     parts = [
-        checkpoint(function, h, weight_VD, o, use_reentrant=False)
-        for h, o in zip(hidden_ND.split(CHUNK_ROWS), other_N.split(CHUNK_ROWS), strict=True)
+        checkpoint(function, h, weight_VD, *others, use_reentrant=False)
+        for h, *others in zip(*(x.split(CHUNK_ROWS) for x in (hidden_ND, *others_N)), strict=True)
     ]
     return torch.cat(parts) if parts else hidden_ND.new_zeros(0, dtype=torch.float32)
 
@@ -109,18 +128,26 @@ class _FrozenHeadKL(torch.autograd.Function):
     """d KL(p || q) / d h = (q - p) W, with q the model's distribution and p the reference's."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, head: Projection, reference_ND: Tensor, reference: Projection) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden_ND: Tensor,
+        head: Projection,
+        reference_ND: Tensor,
+        reference: Projection,
+        without_NS: Tensor,
+    ) -> Tensor:
         kl_N = torch.empty(hidden_ND.shape[0], dtype=torch.float32, device=hidden_ND.device)
         slope_ND = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
         for start in range(0, hidden_ND.shape[0], CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
-            kl_N[rows], slope = divergence(head.forward(hidden_ND[rows]), reference.forward(reference_ND[rows]))
+            target = _without(reference.forward(reference_ND[rows]), without_NS[rows])
+            kl_N[rows], slope = divergence(head.forward(hidden_ND[rows]), target)
             if slope_ND is not None:
                 slope_ND[rows] = head.transpose(slope)
         ctx.save_for_backward(slope_ND)
         return kl_N
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         (slope_ND,) = ctx.saved_tensors
-        return (grads[0][:, None] * slope_ND).to(slope_ND.dtype), None, None, None
+        return (grads[0][:, None] * slope_ND).to(slope_ND.dtype), None, None, None, None

@@ -179,7 +179,8 @@ def window_of(name: str) -> int:
 
 
 def _window(config: Any) -> int:
-    return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+    text = config.get_text_config()  # a model of text and images states its window there
+    return int(getattr(text, "max_position_embeddings", None) or 1 << 30)
 
 
 def resolve(name: str) -> str:

@@ -2,7 +2,7 @@
 
 A tree forward needs attention that looks at nothing but positions and the mask. Attention within a window or a chunk does so while
 a branch, prompt and answer, is no longer than that; a state that is carried from token to token (Mamba, linear attention) never
-does. Where the configuration does not tell, the first batch does: it is computed both ways, once a model.
+does. Where the configuration does not tell, a trial does: a run's longest trees are computed both ways.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -31,21 +32,36 @@ from accord.models.tree import (
 # fp32 and 1e-2 in bf16; a token too many that is attended to, 0.1 and more.
 MOST_DIFFERENCE = {torch.float32: 1e-3}
 MOST_DIFFERENCE_BELOW_FP32 = 6e-2
-N_COMPARED = 4
+N_COMPARED = 2
 ATTENDS_FAR = {"full_attention"}
 ATTENDS_NEAR = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
 
-_seen: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What a trial found (an empty text: nothing), and the longest prompt with its answer that it compared."""
+
+    reason: str
+    longest: int
+
+
+_tried: WeakKeyDictionary[nn.Module, _Trial] = WeakKeyDictionary()
 
 
 def why_apart(model: nn.Module, trees: Sequence[Tree]) -> str:
-    """Return why these trees must be computed answer by answer, or an empty text. The first trees that a model meets are tried."""
+    """Return why these trees must be computed answer by answer, or an empty text.
+
+    The longest of the first trees that a model meets are tried, and again where longer ones come: a reach shows only beyond it.
+    """
     decoder = decoder_of(model)
-    if reason := _by_configuration(decoder, max(t.longest for t in trees)):
+    longest = max(t.longest for t in trees)
+    if reason := _by_configuration(decoder, longest):
         return reason
-    if decoder not in _seen and (len(trees) > 1 or len(trees[0].answers) > 1):
-        _seen[decoder] = _by_trial(model, trees[:N_COMPARED])
-    return _seen.get(decoder, "")
+    trial = _tried.get(decoder, _Trial("", 0))
+    if not trial.reason and longest > trial.longest and (len(trees) > 1 or len(trees[0].answers) > 1):
+        compared = sorted(trees, key=lambda t: (-t.longest, -len(t.answers)))[:N_COMPARED]
+        trial = _tried[decoder] = _Trial(_by_trial(model, compared), longest)
+    return trial.reason
 
 
 def lay_out(model: nn.Module, trees: Sequence[Tree]) -> TreeBatch:
@@ -63,7 +79,7 @@ def batches(model: nn.Module, trees: Sequence[Tree], rows: Sequence[int], token_
 def _by_configuration(decoder: Any, longest: int) -> str:
     config = decoder.config
     if "position_ids" not in inspect.signature(decoder.forward).parameters:
-        return f"{config.model_type} carries a state from token to token"
+        return f"{config.model_type} takes no positions, so that they cannot restart where an answer begins"
     kinds = set(getattr(config, "layer_types", None) or ())
     if carried := sorted(kinds - ATTENDS_FAR - set(ATTENDS_NEAR)):
         return f"{config.model_type} has layers of kind {', '.join(carried)}"

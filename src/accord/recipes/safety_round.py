@@ -52,7 +52,7 @@ HOSTILE_SYSTEM = (
 )
 # Training prompts whose own answers are sampled for DPO. A trained model refuses few benign training prompts: only where more of
 # them are asked does it learn from over-refusals as much as from harmful answers.
-N_SAMPLED = {"harmful": 60, "contrast": 240}
+N_SAMPLED = {"harmful": 60, "contrast": 240, "ordinary": 240}
 N_SHOTS = 6
 
 

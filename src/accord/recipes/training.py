@@ -27,7 +27,7 @@ from accord.recipes.settings import AlignSettings
 from accord.resolve import resolve
 from accord.runs.folder import Stage
 from accord.runs.tensors import load_tensors, save_tensors
-from accord.train.imitation import common_onsets, sft_task
+from accord.train.imitation import common_onsets, refusal_forks, sft_task
 from accord.train.offline import TrainResult, TrainSettings, fit, read_result, restore_weights
 from accord.train.preferences import answer_logps, preference_task
 from accord.train.states import freeze_states
@@ -40,6 +40,9 @@ OWN_DECLINES = (
     "I'm sorry, I can't",
     "I'm sorry, but as an AI",
     "I'm sorry for the confusion, but",
+    "I'm sorry for any confusion, but",
+    "I'm sorry for the misunderstanding, but",
+    "I'm sorry for your loss, but",
     "I'm afraid I can't help",
     "I'm not able to help with",
 )
@@ -117,8 +120,9 @@ def train_on_demonstrations(
     Every answer is learned in its beginning, where it is decided, and a `whole_share` of them to the end of the turn.
 
     Nothing said to a benign prompt is imitated. The base model's distribution is kept along two paths of `retain_tokens` tokens:
-    the demonstrated answer, and the beginning of some refusal, one of the demonstrated ones or of `OWN_DECLINES`. Without these
-    paths a model that has come to "I'm" would go on refusing, whatever it was asked (docs/log.md says what was measured).
+    the demonstrated answer, and the beginning of some refusal, one of the demonstrated ones or of `OWN_DECLINES`. The tokens with
+    which such beginnings leave all that benign prompts are answered are taken out of what is kept. Without these paths a model
+    that has come to "I'm" would go on refusing, whatever it was asked (docs/log.md says what was measured).
 
     Raises:
         DataError: prompts that do not fit the model's window, each named.
@@ -132,7 +136,10 @@ def train_on_demonstrations(
     # The base model's head: the weight itself where it is frozen, a copy of it where it will be trained.
     reference_head = head if isinstance(head, Projection) else head.detach().clone()
     onsets = common_onsets(trees, learned)
-    task = sft_task(trees, learned, states, head, reference_head, onsets, settings.retain_tokens, settings.retain)
+    forks = refusal_forks(trees, learned)
+    task = sft_task(
+        trees, learned, states, head, reference_head, onsets, settings.retain_tokens, settings.retain, forks
+    )
     dials = _dials(settings, settings.sft_epochs, settings.sft_learning_rate, settings.seed)
     return fit(trainee.model, task, dials, folder, progress, "SFT", units=matched_rows(demonstrations))
 

@@ -48,14 +48,16 @@ def load_tensors(path: Path) -> Any:
     """Load what `save_tensors` wrote, with the same bits.
 
     Raises:
-        DataError: the file is damaged or of another kind.
+        DataError: the file is missing, damaged or of another kind.
     """
     try:
         with safe_open(path, "pt") as file:
             arrangement = json.loads((file.metadata() or {})[_HEADER])
             return _put_together(arrangement, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); remove it, and what it holds is computed again") from error
+    except (SafetensorError, FileNotFoundError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}); remove the folder {path.parent} and go on: its stage is done again"
+        ) from error
 
 
 def _taken_apart(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from accord.train.states import FrozenStates
 
 # A beginning that fewer answers share (a content word, say) also begins answers that are no refusals.
 MIN_ONSET_SHARE = 0.04
+MIN_FORK_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,15 @@ class Learned(Part):
 class Matched(Part):
     """Rows along whose answers another distribution is kept to: the base model's (`retain`), or a teacher's (`distillation`).
 
-    A row may hold several answers, each a path. `teacher_head` and the last states in `states` are that distribution.
+    A row may hold several answers, each a path. `teacher_head` and the last states in `states` are that distribution. `forks` say
+    of some rows which tokens it is kept to without, by supervised token, all answers' in order.
     """
 
     trees: Sequence[Tree]
     states: FrozenStates
     head: Projection | Tensor
     teacher_head: Projection | Tensor
+    forks: Mapping[int, Mapping[int, tuple[int, ...]]] = field(default_factory=dict)
     objective: Callable[[Tensor, Tensor], Losses] = retain
     name: str = "retain"
     coefficient: float = 1.0
@@ -81,8 +85,26 @@ class Matched(Part):
     def losses(self, batch: TreeBatch, hidden_BLD: Tensor, rows: Sequence[int], shared: Any) -> list[Losses]:
         """Return the divergence from that distribution."""
         teacher_ND = self.states.reference(rows).to(hidden_BLD.device)
-        kl_N = forward_kl(batch.predicting(hidden_BLD), self.head, teacher_ND, self.teacher_head)
+        left_out_NS = self._left_out(rows)
+        if left_out_NS is not None:
+            left_out_NS = left_out_NS.to(hidden_BLD.device)
+        kl_N = forward_kl(batch.predicting(hidden_BLD), self.head, teacher_ND, self.teacher_head, left_out_NS)
         return [self.objective(*batch.by_answer(kl_N))]
+
+    def _left_out(self, rows: Sequence[int]) -> Tensor | None:
+        """The tokens that are left out of the teacher's distribution at each supervised token. Shape [N, S], -1 for none."""
+        sizes = [sum(map(len, self.trees[i].answers)) for i in rows]
+        at = {
+            start + n: tokens
+            for start, i in zip(accumulate(sizes, initial=0), rows, strict=False)
+            for n, tokens in self.forks.get(i, {}).items()
+        }
+        if not at:
+            return None
+        left_out_NS = torch.full((sum(sizes), max(map(len, at.values()))), -1)
+        for n, tokens in at.items():
+            left_out_NS[n, : len(tokens)] = torch.tensor(tokens)
+        return left_out_NS
 
 
 def sft_task(
@@ -94,11 +116,12 @@ def sft_task(
     onsets: tuple[int, ...],
     onset_tokens: int = 3,
     retain_coefficient: float = 1.0,
+    forks: Mapping[int, Mapping[int, tuple[int, ...]]] | None = None,
 ) -> Mixture:
-    """Learn the answers of some rows; on the others stay with the base model (`learned[i]` says which)."""
+    """Learn the answers of some rows; on the others stay with the base model (`learned[i]` says which), but for its `forks`."""
     parts = (
         Learned(trees, head, onsets, onset_tokens),
-        Matched(trees, states, head, reference_head, coefficient=retain_coefficient),
+        Matched(trees, states, head, reference_head, forks or {}, coefficient=retain_coefficient),
     )
     return Mixture(trees, [0 if learn else 1 for learn in learned], parts, states)
 
@@ -107,6 +130,35 @@ def common_onsets(trees: Sequence[Tree], learned: Sequence[bool]) -> tuple[int, 
     """Return the tokens with which at least `MIN_ONSET_SHARE` of the learned answers begin."""
     first = Counter(t.answers[0][0] for t, learn in zip(trees, learned, strict=True) if learn)
     return tuple(sorted(token for token, n in first.items() if n >= MIN_ONSET_SHARE * first.total()))
+
+
+def refusal_forks(trees: Sequence[Tree], learned: Sequence[bool]) -> dict[int, dict[int, tuple[int, ...]]]:
+    """Return, by row that is not learned and by supervised token (all answers' in order), the tokens that lead into a refusal.
+
+    Such a row's first answer is what it is answered, any other the beginning of a refusal. A token leads into a refusal where at
+    least `MIN_FORK_SHARE` of those beginnings go on with it, and some first answer has come so far but none goes on so: after "I"
+    it is "won", after "I'm" "afraid" and "not".
+    """
+    kept = {i: t for i, (t, learn) in enumerate(zip(trees, learned, strict=True)) if not learn}
+    answered = {t.answers[0][:n] for t in kept.values() for n in range(len(t.answers[0]) + 1)}
+    refusals = [path for t in kept.values() for path in t.answers[1:]]
+    begun = Counter(path[: n + 1] for path in refusals for n in range(len(path)))
+    after: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for beginning, n in sorted(begun.items()):
+        if n >= MIN_FORK_SHARE * len(refusals) and beginning not in answered and beginning[:-1] in answered:
+            after[beginning[:-1]] = (*after.get(beginning[:-1], ()), beginning[-1])
+    forks: dict[int, dict[int, tuple[int, ...]]] = {}
+    for i, tree in kept.items():
+        starts = accumulate(map(len, tree.answers), initial=0)
+        own = {
+            start + n: after[path[:n]]
+            for start, path in zip(starts, tree.answers, strict=False)
+            for n in range(len(path))
+            if path[:n] in after
+        }
+        if own:
+            forks[i] = own
+    return forks
 
 
 def count(trees: Sequence[Tree], rows: Sequence[int]) -> Totals:

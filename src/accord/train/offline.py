@@ -11,7 +11,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -131,14 +131,11 @@ def fit(
         for step in range(first, len(plan)):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * schedule(step, len(plan), settings.warmup)
-            while True:
-                try:
-                    log, ok = _step(
-                        model, task, plan[step], step, token_budget, settings, accelerator, optimizer, parameters
-                    )
-                    break
-                except RuntimeError as error:
-                    token_budget = _smaller_budget(error, token_budget, model, task, plan[step], stage, progress)
+            sums, fitting = _gradients(model, task, plan[step], token_budget, accelerator, optimizer, stage)
+            if fitting < token_budget:
+                progress.say(f"{stage}: memory ran out; batches of {fitting} tokens from here on, not {token_budget}")
+                token_budget = fitting
+            log, ok = _step(sums, step, settings, accelerator, optimizer, parameters)
             skipped_in_a_row = 0 if ok else skipped_in_a_row + 1
             skipped += not ok
             if skipped_in_a_row == 10:
@@ -164,68 +161,84 @@ def fit(
     return result
 
 
-def _step(
+@dataclass(slots=True)
+class _Sums:
+    """What a step's micro-batches have added up: its loss, and of each metric the sum and the number of values."""
+
+    loss: float = 0.0
+    metrics: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+
+def _gradients(
     model: nn.Module,
     task: Task,
     rows: Sequence[int],
-    step: int,
     token_budget: int,
+    accelerator: Accelerator,
+    optimizer: Any,
+    stage: str,
+) -> tuple[_Sums, int]:
+    """Leave a step's gradient in the weights; return what was added up, and the budget at which it fitted into memory.
+
+    The totals are the whole step's, so that its loss and gradient are the same at any budget.
+    """
+    totals = task.totals(rows)
+    shared = task.before_step(model, rows)
+    while True:
+        optimizer.zero_grad()
+        sums, memory_ran_out = _Sums(), False
+        micros = task.batches(model, rows, token_budget)
+        try:
+            for micro in micros:
+                _add(sums, task.terms(model, micro, shared), totals, accelerator)
+        except RuntimeError as error:
+            # The CPU's allocator raises a plain RuntimeError.
+            if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+                raise
+            memory_ran_out = True
+        if not memory_ran_out:
+            return sums, token_budget
+        if max(map(len, micros)) == 1:
+            longest = max(task.trees[i].length for i in rows)
+            raise AccordError(
+                f"{stage}: memory ran out on one row alone, of up to {longest} tokens; leave out such rows, train fewer layers, "
+                "or use a machine with more memory"
+            )
+        # Outside the handler, whose traceback holds the failed batch's tensors.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        token_budget //= 2
+
+
+def _add(sums: _Sums, terms: Sequence[Term], totals: Mapping[str, Totals], accelerator: Accelerator) -> None:
+    loss = torch.stack([term.coefficient * reduce(term.losses, totals[term.group]) for term in terms]).sum()
+    accelerator.backward(loss)
+    sums.loss += loss.item()
+    for term in terms:
+        for name, values in term.losses.metrics.items():
+            sums.metrics[f"{term.group}/{name}"] += values.sum().item()
+            sums.counts[f"{term.group}/{name}"] += values.numel()
+
+
+def _step(
+    sums: _Sums,
+    step: int,
     settings: TrainSettings,
     accelerator: Accelerator,
     optimizer: Any,
     parameters: Sequence[nn.Parameter],
 ) -> tuple[StepLog, bool]:
-    totals = task.totals(rows)
-    loss_sum = 0.0
-    sums: dict[str, float] = defaultdict(float)
-    counts: dict[str, int] = defaultdict(int)
-    optimizer.zero_grad()
-    shared = task.before_step(model, rows)
-    for micro in task.batches(model, rows, token_budget):
-        terms = task.terms(model, micro, shared)
-        loss = torch.stack([term.coefficient * reduce(term.losses, totals[term.group]) for term in terms]).sum()
-        accelerator.backward(loss)
-        loss_sum += loss.item()
-        for term in terms:
-            for name, values in term.losses.metrics.items():
-                sums[f"{term.group}/{name}"] += values.sum().item()
-                counts[f"{term.group}/{name}"] += values.numel()
+    """Step along the gradient, where it is finite; return what the step reports, and whether it was taken."""
     norm = accelerator.clip_grad_norm_(parameters, settings.max_grad_norm)
-    finite = math.isfinite(loss_sum) and norm is not None and bool(torch.isfinite(norm))
+    finite = math.isfinite(sums.loss) and norm is not None and bool(torch.isfinite(norm))
     if finite:
         optimizer.step()
     else:
         optimizer.zero_grad()
-    metrics = {name: sums[name] / counts[name] for name in sums}
-    return StepLog(step, loss_sum, metrics | {"gradient_norm": math.nan if norm is None else float(norm)}), finite
-
-
-def _smaller_budget(
-    error: RuntimeError,
-    token_budget: int,
-    model: nn.Module,
-    task: Task,
-    rows: Sequence[int],
-    stage: str,
-    progress: Progress,
-) -> int:
-    """Return half the budget where memory ran out; any other error rises. Totals are a step's, so its losses stay the same."""
-    # The CPU's allocator raises a plain RuntimeError.
-    if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
-        raise error
-    model.zero_grad()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if max(map(len, task.batches(model, rows, token_budget))) == 1:
-        longest = max(task.trees[i].length for i in rows)
-        raise AccordError(
-            f"{stage}: memory ran out on one row alone, of up to {longest} tokens; leave out such rows, train fewer layers, or "
-            "use a machine with more memory"
-        ) from error
-    progress.say(
-        f"{stage}: memory ran out; batches of {token_budget // 2} tokens from here on instead of {token_budget}"
-    )
-    return token_budget // 2
+    metrics = {name: sums.metrics[name] / sums.counts[name] for name in sums.metrics}
+    metrics["gradient_norm"] = math.nan if norm is None else float(norm)
+    return StepLog(step, sums.loss, metrics), finite
 
 
 def schedule(step: int, n_steps: int, warmup: float) -> float:

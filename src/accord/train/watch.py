@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 
 # Steps that a warning looks back over, and that must have been made before anything is said.
 SPAN = 20
 JUMP = 10.0
+# Steps whose gradients a step is held against.
+LOOKED_BACK = 200
 # In the terminal's line, in this order, by the last part of a metric's name.
 _NOTED = {
     "accuracy": "accuracy",
@@ -39,41 +41,59 @@ def note_of(log: StepLog) -> str:
 
 
 def warnings_of(logs: Sequence[StepLog]) -> dict[str, str]:
-    """Return by code what should be said of a run so far; nothing before `SPAN` steps."""
-    if len(logs) < SPAN:
+    """Return by code what should be said of a run so far. What compares steps waits until there are enough of them."""
+    if not logs:
         return {}
-    last = logs[-SPAN:]
     found: dict[str, str] = {}
-    chosen, rejected, accuracy = (_mean(last, name) for name in ("chosen_reward", "rejected_reward", "accuracy"))
-    if chosen is not None and rejected is not None and chosen < 0 and rejected < chosen:
-        found["displacement"] = (
-            f"the chosen answers' log-probability falls too (reward {chosen:.2f} over {SPAN} steps, rejected {rejected:.2f}): the "
-            "model leaves both answers for something else; try dpop, a lower rate or a higher beta"
-        )
-    if accuracy is not None and accuracy > 0.99:
-        found["too-easy"] = (
-            f"accuracy is {accuracy:.0%} over {SPAN} steps: the pairs are told apart by something simple; "
-            "`accord data check` shows whether it is their length"
-        )
-    norms = [n for log in logs[:-1] if math.isfinite(n := log.metrics.get("gradient_norm", math.nan))]
     norm = logs[-1].metrics.get("gradient_norm", math.nan)
-    if norms and norm > JUMP * median(norms):
-        found["gradient-jump"] = (
-            f"the gradient's norm is {norm:.3g}, and half of the steps so far were below {median(norms):.3g}; it is clipped, but "
-            "if it goes on, lower the rate"
-        )
     if not math.isfinite(logs[-1].loss) or not math.isfinite(norm):
         found["not-finite"] = (
             "the loss or its gradient is not finite: the step was skipped, and ten in a row end the run"
         )
-    first_loss, last_loss = (fmean(x.loss for x in part) for part in (logs[:SPAN], last))
-    if len(logs) >= 2 * SPAN and last_loss > 2 * abs(first_loss):
+    if len(logs) < SPAN:
+        return found
+    first, last = logs[:SPAN], logs[-SPAN:]
+    accuracy = _means(last, "accuracy")
+    if accuracy and fmean(accuracy) > 0.99:
+        found["too-easy"] = (
+            f"accuracy is {fmean(accuracy):.0%} over {SPAN} steps: the pairs are told apart by something simple; "
+            "`accord data check` shows whether it is their length"
+        )
+    norms = [n for log in logs[-LOOKED_BACK:-1] if math.isfinite(n := log.metrics.get("gradient_norm", math.nan))]
+    if norms and norm > JUMP * median(norms):
+        found["gradient-jump"] = (
+            f"the gradient's norm is {norm:.3g}, and half of the steps before were below {median(norms):.3g}; it is clipped, but "
+            "if it goes on, lower the rate"
+        )
+    if len(logs) < 2 * SPAN:
+        return found
+    before, now = (_means(part, "chosen_reward") for part in (first, last))
+    margins = [fmean(_means(part, "margin") or [0.0]) for part in (first, last)]
+    if before and now and margins[1] > margins[0] and _fell(before, now):
+        found["displacement"] = (
+            f"the chosen answers become less likely too (reward {fmean(before):.2f} over the first {SPAN} steps, {fmean(now):.2f} "
+            "over the last), while the margin grows: the model leaves both answers for something else; try dpop, a lower rate or "
+            "a higher beta"
+        )
+    losses = [fmean(x.loss for x in part) for part in (first, last)]
+    if losses[1] > 2 * abs(losses[0]):
         found["diverges"] = (
-            f"the loss has risen from {first_loss:.3f} to {last_loss:.3f} (means of {SPAN} steps); lower the rate"
+            f"the loss has risen from {losses[0]:.3f} to {losses[1]:.3f} (means of {SPAN} steps); lower the rate"
         )
     return found
 
 
-def _mean(logs: Sequence[StepLog], name: str) -> float | None:
-    values = [v for log in logs for key, v in log.metrics.items() if key.rsplit("/", 1)[-1] == name]
-    return fmean(values) if values else None
+def _means(logs: Sequence[StepLog], name: str) -> list[float]:
+    """Return a metric of each step. A reward model's scores are left out: they say nothing of how likely an answer is."""
+    return [
+        v
+        for log in logs
+        for key, v in log.metrics.items()
+        if key.rsplit("/", 1)[-1] == name and (name == "accuracy" or not key.startswith("reward/"))
+    ]
+
+
+def _fell(before: Sequence[float], now: Sequence[float]) -> bool:
+    """Whether the mean is lower by more than two standard errors: steps hold other rows, and differ by that alone."""
+    error = math.sqrt(stdev(before) ** 2 / len(before) + stdev(now) ** 2 / len(now))
+    return fmean(now) < fmean(before) - 2 * error
