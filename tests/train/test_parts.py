@@ -262,6 +262,14 @@ def test_tokens_that_lead_into_a_refusal():
     assert 4 not in forks
 
 
+def test_what_one_answer_in_two_thousand_begins_with_is_no_way_that_answers_go():
+    """5 4 begins a refusal, and one benign answer of 2,000: half a thousandth. Two of them are enough to leave it alone."""
+    rows = [Tree((0,), ((5, 8), (5, 4))) for _ in range(2000)]
+    odd = [Tree((0,), ((5, 4), (5, 4)))] * 2
+    assert refusal_forks([*rows[1:], odd[0]], [False] * 2000)[0] == {1: (4,), 3: (4,)}
+    assert refusal_forks([*rows[2:], *odd], [False] * 2000) == {}
+
+
 def test_a_rare_beginning_leads_nowhere():
     """One refusal of 150 begins 3: below a hundredth. One of 100 is enough."""
     rows = [Tree((0,), ((5, 8), (5, 4))) for _ in range(149)]

@@ -24,6 +24,7 @@ from accord.train.states import FrozenStates
 # A beginning that fewer answers share (a content word, say) also begins answers that are no refusals.
 MIN_ONSET_SHARE = 0.04
 MIN_FORK_SHARE = 0.01
+MIN_ANSWERED_SHARE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +137,12 @@ def refusal_forks(trees: Sequence[Tree], learned: Sequence[bool]) -> dict[int, d
     """Return, by row that is not learned and by supervised token (all answers' in order), the tokens that lead into a refusal.
 
     Such a row's first answer is what it is answered, any other the beginning of a refusal. A token leads into a refusal where at
-    least `MIN_FORK_SHARE` of those beginnings go on with it, and some first answer has come so far but none goes on so: after "I"
-    it is "won", after "I'm" "afraid" and "not".
+    least `MIN_FORK_SHARE` of those beginnings go on with it, and first answers come so far but do not go on so (fewer than
+    `MIN_ANSWERED_SHARE` of them): after "I" it is "won", after "I'm" "sorry", "afraid" and "not".
     """
     kept = {i: t for i, (t, learn) in enumerate(zip(trees, learned, strict=True)) if not learn}
-    answered = {t.answers[0][:n] for t in kept.values() for n in range(len(t.answers[0]) + 1)}
+    starts = Counter(t.answers[0][:n] for t in kept.values() for n in range(len(t.answers[0]) + 1))
+    answered = {beginning for beginning, n in starts.items() if n >= MIN_ANSWERED_SHARE * len(kept)}
     refusals = [path for t in kept.values() for path in t.answers[1:]]
     begun = Counter(path[: n + 1] for path in refusals for n in range(len(path)))
     after: dict[tuple[int, ...], tuple[int, ...]] = {}
@@ -149,10 +151,10 @@ def refusal_forks(trees: Sequence[Tree], learned: Sequence[bool]) -> dict[int, d
             after[beginning[:-1]] = (*after.get(beginning[:-1], ()), beginning[-1])
     forks: dict[int, dict[int, tuple[int, ...]]] = {}
     for i, tree in kept.items():
-        starts = accumulate(map(len, tree.answers), initial=0)
+        places = accumulate(map(len, tree.answers), initial=0)
         own = {
             start + n: after[path[:n]]
-            for start, path in zip(starts, tree.answers, strict=False)
+            for start, path in zip(places, tree.answers, strict=False)
             for n in range(len(path))
             if path[:n] in after
         }
