@@ -170,6 +170,19 @@ def test_data_check_finds_what_stands_in_an_evaluation_file_too(tmp_path):
     assert "contamination" in one_line_error(result)
 
 
+def test_sft_takes_conversations_and_says_what_does_not_go_with_which(tmp_path):
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    (tmp_path / "c.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    out = tmp_path / "run"
+    message = one_line_error(accord("train", "sft", tmp_path / "c.jsonl", "--out", out, "--retain", "2"))
+    assert "--retain needs demonstrations" in message
+    row = {"id": "d", "kind": "ordinary", "clause": "", "family": "f", "split": "train", "messages": turns}
+    (tmp_path / "d.jsonl").write_text(json.dumps(row) + "\n")
+    message = one_line_error(accord("train", "sft", tmp_path / "d.jsonl", "--out", out, "--dev", tmp_path / "c.jsonl"))
+    assert "--dev needs plain conversations" in message
+    assert not out.exists()
+
+
 def test_doctor_says_what_is_there():
     result = accord("doctor", "--json")
     facts = json.loads(result.stdout)["facts"]

@@ -15,6 +15,7 @@ from accord.errors import DataError, InputError
 from accord.models.chat import ChatFormat
 from accord.models.load import load_model
 from accord.models.reward import load_reward_model, score_answers
+from accord.recipes.conversation_run import run_conversations
 from accord.recipes.held_out import measure, preference_accuracy, unlike_training
 from accord.recipes.preference_run import run_preferences
 from accord.recipes.reward_run import ranked_trees, run_reward
@@ -198,3 +199,53 @@ def test_accord_train_reward_on_real_comparisons(tmp_path):
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["steps"] == 2
     assert result["accuracy"]["reward"]["n"] >= 8
+
+
+def conversations(path, n, start=0):
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"Question {start + i}: where is the {WORDS[(start + i) % 10]}?"},
+                {"role": "assistant", "content": f"It is in the {WORDS[(start + i + 1) % 10]}."},
+            ]
+        }
+        for i in range(n)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("first_layer", [0, 1])
+def test_sft_on_conversations_makes_held_out_answers_likelier(tmp_path, tiny_folder, first_layer):
+    data, dev = conversations(tmp_path / "train.jsonl", 20), conversations(tmp_path / "dev.jsonl", 10, start=700)
+    out = tmp_path / "run"
+    asked = settings(tiny_folder, epochs=4, first_layer=first_layer)
+    facts, costs = run_conversations(data, dev, out, asked, Silent())
+    assert (facts["conversations"], facts["steps"], facts["skipped steps"]) == (20, 12, 0)
+    assert facts["supervised tokens"] < facts["tokens"]
+    assert costs["sft"].n == costs["base model"].n == 10
+    assert costs["sft"].high < costs["base model"].low
+    again, same = run_conversations(data, dev, out, asked, Silent())
+    assert (again["last loss"], same["sft"].value) == (facts["last loss"], costs["sft"].value)
+    assert (out / "model" / "adapter_config.json").exists()
+
+
+def test_sft_learns_the_answers_tokens_alone_and_only_the_last_ones(tmp_path, tiny_folder):
+    """The supervised tokens are the last answer's and its end; an earlier answer is context."""
+    chat = ChatFormat(load_model(str(tiny_folder), "fp32").tokenizer)
+    turns = [
+        {"role": role, "content": text}
+        for role, text in (("user", "a b"), ("assistant", "c d e"), ("user", "f"), ("assistant", "g h"))
+    ]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    facts, costs = run_conversations(tmp_path / "rows.jsonl", None, tmp_path / "run", settings(tiny_folder), Silent())
+    assert facts["supervised tokens"] == len(chat.answer("g h"))
+    assert costs == {}
+
+
+def test_conversations_that_cannot_be_learned_are_refused_with_their_line(tmp_path, tiny_folder):
+    turn = {"role": "user", "content": "hello?"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": [turn]}) + "\n")
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: no answer"):
+        run_conversations(tmp_path / "rows.jsonl", None, tmp_path / "run", settings(tiny_folder), Silent())
+    assert not (tmp_path / "run").exists()

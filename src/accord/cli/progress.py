@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+from accord.types import Silent
 
 PLAIN_EVERY_S = 15.0
 
@@ -107,6 +110,13 @@ class PlainProgress:
         """Print nothing: the stage's lines say what matters of it."""
 
 
-def make_progress() -> TerminalProgress | PlainProgress:
-    """Return bars on a terminal and plain lines elsewhere."""
+def is_main_process() -> bool:
+    """Whether this process talks: of those that `accelerate launch` starts together, the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def make_progress() -> TerminalProgress | PlainProgress | Silent:
+    """Return bars on a terminal and plain lines elsewhere; all processes but the first are silent."""
+    if not is_main_process():
+        return Silent()
     return TerminalProgress() if sys.stderr.isatty() else PlainProgress()

@@ -13,9 +13,11 @@ import typer
 
 from accord.cli.numbers import told
 from accord.cli.options import FirstLayer, Method, Model, PrecisionName, Rank, Seed, Track
+from accord.cli.progress import is_main_process
 
 if TYPE_CHECKING:
     from accord.recipes.held_out import HeldOut
+    from accord.types import Estimate
 
 Comparisons = Annotated[
     Path, typer.Argument(help="Comparisons: prompt/chosen/rejected, TRL's formats, or hh-rlhf text; .gz too.")
@@ -32,32 +34,63 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 
 
 def train_sft(
-    data: Path = typer.Argument(..., help="Demonstrations (JSONL)."),
+    data: Path = typer.Argument(..., help="Demonstrations, or plain conversations (JSONL)."),
     out: Path = typer.Option(..., help="The run's folder."),
+    dev: Path = typer.Option(None, help="Held-out conversations, whose cost is measured before and after."),
     model: Model = "starter",
     method: Method = "lora",
     epochs: int = typer.Option(None, min=1, help="Passes over the rows."),
     learning_rate: float = typer.Option(None, min=1e-12, help="The highest step size."),
     retain: float = typer.Option(None, help="Weight of staying with the base model on prompts that are not harmful."),
-    rank: Rank = 8,
-    first_layer: FirstLayer = -1,
+    rank: int = typer.Option(None, min=1, help="The adapters' rank."),
+    first_layer: int = typer.Option(None, help="First layer with adapters; -1: the upper three fifths."),
     precision: PrecisionName = "auto",
     seed: Seed = 0,
     track: Track = [],  # noqa: B006 (Typer reads it)
     json_: bool = typer.Option(False, "--json", help="Print the result as JSON."),
 ) -> None:
-    """Train on demonstrations, with the retain term on prompts that are not harmful."""
+    """Train on demonstrations (harmful prompts' answers are learned, on all others the base model is kept), or on conversations.
+
+    Rows of `messages` alone are conversations: the last answer of each is learned. Where an option is not given, each of the two
+    has its own default.
+    """
     from accord.cli.progress import make_progress
     from accord.cli.tracking import tracked
-    from accord.recipes.settings import AlignSettings
+    from accord.data.examples import read_examples
+    from accord.errors import SettingsError
+    from accord.recipes.conversation_run import run_conversations
+    from accord.recipes.settings import AlignSettings, TrainingSettings
     from accord.recipes.sft_run import run_sft
 
-    given = {"sft_epochs": epochs, "sft_learning_rate": learning_rate, "retain": retain}
-    settings = AlignSettings(
-        model=model, method=method, precision=precision, first_layer=first_layer, rank=rank, seed=seed,  # type: ignore[arg-type]
-        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
-    )  # fmt: skip
-    _show(run_sft(data, out, settings, tracked(make_progress(), track, out)), None, json_)
+    progress = tracked(make_progress(), track, out)
+    where: dict[str, Any] = {"model": model, "method": method, "precision": precision, "seed": seed}
+    where |= {name: x for name, x in (("rank", rank), ("first_layer", first_layer)) if x is not None}
+    how = {"epochs": epochs, "learning_rate": learning_rate}
+    if read_examples(data).kind == "conversations":
+        if retain is not None:
+            raise SettingsError("--retain needs demonstrations, whose `kind` says which prompts are harmful")
+        given = {name: x for name, x in how.items() if x is not None}
+        facts, costs = run_conversations(data, dev, out, TrainingSettings(**where, **given), progress)
+        _show_costs(facts, costs, json_)
+        return
+    if dev is not None:
+        raise SettingsError("--dev needs plain conversations; `accord align` measures what demonstrations teach")
+    given = {f"sft_{name}": x for name, x in how.items() if x is not None}
+    if retain is not None:
+        given["retain"] = retain
+    _show(run_sft(data, out, AlignSettings(**where, **given), progress), None, json_)
+
+
+def _show_costs(facts: Mapping[str, Any], costs: Mapping[str, Estimate], json_: bool) -> None:
+    if not is_main_process():
+        return
+    if json_:
+        print(json.dumps({**facts, "held_out_nll": {name: asdict(e) for name, e in costs.items()}}))
+        return
+    _show(facts, None, False)
+    for name, e in costs.items():
+        span = "no interval" if e.low is None else f"[{e.low:.3f}, {e.high:.3f}]"
+        print(f"held-out nats a token, {name}: {e.value:.3f} {span} (n={e.n}; {e.method})")
 
 
 def _train_pairs(
@@ -207,6 +240,8 @@ def _pair_command(name: str, loss: Callable[..., Any], options: Mapping[str, ins
 
 
 def _show(facts: Mapping[str, Any], held_out: HeldOut | None, json_: bool) -> None:
+    if not is_main_process():
+        return
     if json_:
         print(json.dumps({**facts, **(asdict(held_out) if held_out else {})}))
         return

@@ -24,11 +24,12 @@ from accord.recipes.training import (
     pair_trees,
     plain_card,
     save_model,
+    start_run,
+    start_stage,
     train_on_pairs,
     train_stage,
 )
 from accord.runs.atomic import file_digest
-from accord.runs.folder import open_run
 from accord.train.preferences import answer_logps
 from accord.train.states import NOTHING_FROZEN
 from accord.types import Comparison, Progress
@@ -68,8 +69,8 @@ def run_preferences(
         "dev": file_digest(dev) if dev else "",
     }
     reference = f"the starting model, {settings.model}"
-    run = open_run(out, asked, {**machine_facts(trainee), "reference": reference})
-    stage = run.stage(name, {"model": loaded.fingerprint})
+    run = start_run(out, asked, {**machine_facts(trainee), "reference": reference})
+    stage = start_stage(run, name, {"model": loaded.fingerprint})
     facts: dict[str, Any] = {"pairs": str(given.report), "reference": reference, **said}
     before = None
     if kept:

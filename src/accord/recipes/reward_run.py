@@ -27,10 +27,11 @@ from accord.recipes.training import (
     pair_trees,
     plain_card,
     save_model,
+    start_run,
+    start_stage,
     train_stage,
 )
 from accord.runs.atomic import file_digest
-from accord.runs.folder import open_run
 from accord.train.offline import fit
 from accord.train.preferences import answer_logps
 from accord.train.rewards import Ranking, reward_task
@@ -73,8 +74,8 @@ def run_reward(
         "data": file_digest(data),
         "dev": file_digest(dev) if dev else "",
     }
-    run = open_run(out, asked, machine_facts(trainee))
-    stage = run.stage("reward", {"model": loaded.fingerprint})
+    run = start_run(out, asked, machine_facts(trainee))
+    stage = start_stage(run, "reward", {"model": loaded.fingerprint})
     facts: dict[str, Any] = {"comparisons": str(given.report), "prompts": len(trees), **said}
     held_trees = pair_trees(trainee.chat, kept)
     check_window(held_trees, loaded, [c.id for c in kept])

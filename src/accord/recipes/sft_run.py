@@ -14,11 +14,12 @@ from accord.recipes.training import (
     make_trainee,
     plain_card,
     save_model,
+    start_run,
+    start_stage,
     train_on_demonstrations,
     train_stage,
 )
 from accord.runs.atomic import file_digest
-from accord.runs.folder import open_run
 from accord.types import Progress
 
 
@@ -33,8 +34,8 @@ def run_sft(data: Path, out: Path, settings: AlignSettings, progress: Progress) 
     trainee = make_trainee(loaded, settings)
     demonstration_trees(loaded, trainee.chat, demonstrations, settings)
     asked = {**settings.asked(), "verb": "train sft", "data": file_digest(data)}
-    run = open_run(out, asked, machine_facts(trainee))
-    stage = run.stage("sft", {"model": loaded.fingerprint})
+    run = start_run(out, asked, machine_facts(trainee))
+    stage = start_stage(run, "sft", {"model": loaded.fingerprint})
     result = train_stage(
         trainee,
         stage,

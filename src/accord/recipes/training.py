@@ -25,10 +25,11 @@ from accord.objectives.pairs import Pairs
 from accord.objectives.reduction import Losses
 from accord.recipes.settings import AlignSettings
 from accord.resolve import resolve
-from accord.runs.folder import Stage
+from accord.runs.folder import Run, Stage, open_run
 from accord.runs.tensors import load_tensors, save_tensors
 from accord.train.imitation import common_onsets, refusal_forks, sft_task
 from accord.train.offline import TrainResult, TrainSettings, fit, read_result, restore_weights
+from accord.train.parallel import is_main, main_first, wait
 from accord.train.preferences import answer_logps, preference_task
 from accord.train.states import freeze_states
 from accord.types import Comparison, Demonstration, Message, Progress
@@ -64,15 +65,33 @@ class Trainee:
         return weight if weight.requires_grad else Projection(weight)
 
 
+def start_run(out: Path, asked: Mapping[str, Any], facts: Mapping[str, Any]) -> Run:
+    """Open a run's folder, once for all processes that train together.
+
+    Raises:
+        InputError: the folder holds another run, or something that is no run.
+    """
+    with main_first():
+        return open_run(out, asked, facts)
+
+
+def start_stage(run: Run, name: str, inputs: Mapping[str, Any]) -> Stage:
+    """Return a stage of a run, once for all processes: what an older question left in its folder is removed."""
+    with main_first():
+        return run.stage(name, inputs)
+
+
 def train_stage(trainee: Trainee, stage: Stage, train: Callable[[Path], TrainResult]) -> TrainResult:
     """Train in a stage's folder; where the stage is finished, read weights and log back from its last checkpoint."""
     if stage.done:
         restore_weights(trainee.model, stage.folder)
         return read_result(stage.folder)
     result = train(stage.folder)
-    for states in stage.folder.glob("states-*.safetensors"):
-        states.unlink()
-    stage.finish({"seconds": result.seconds, "skipped": result.skipped})
+    if is_main():
+        for states in stage.folder.glob("states-*.safetensors"):
+            states.unlink()
+        stage.finish({"seconds": result.seconds, "skipped": result.skipped})
+    wait()
     return result
 
 
@@ -220,9 +239,10 @@ def train_on_pairs(
     reference_file = folder / "reference.safetensors"
     with packed(trainee.model):
         states = freeze_states(trainee.model, trees, trainee.first_layer, [False] * len(trees), folder, progress)
-        if objective.needs_reference and not reference_file.exists():
-            stage = "reference log-probabilities"
-            save_tensors(reference_file, answer_logps(trainee.model, trees, states, head, progress, stage))
+        with main_first():
+            if objective.needs_reference and not reference_file.exists():
+                stage = "reference log-probabilities"
+                save_tensors(reference_file, answer_logps(trainee.model, trees, states, head, progress, stage))
     ref_logps = load_tensors(reference_file) if objective.needs_reference else None
     task = preference_task(trees, states, head, ref_logps, objective.loss, preference, objective.name)
     return fit(trainee.model, task, dials, folder, progress, objective.name.upper().replace("_", " "))
@@ -298,6 +318,8 @@ def save_model(
     `scale` is folded into the adapter, so that what is loaded acts at the strength that was measured. `tokenizer` is written
     instead of the loaded one.
     """
+    if not is_main():
+        return
     model: Any = trainee.model
     if trainee.first_layer or hasattr(model, "peft_config"):
         config = model.peft_config["default"]

@@ -15,12 +15,20 @@ from accord.models.tree import Tree
 from accord.objectives.kto import kto
 from accord.recipes.reporting import machine_facts
 from accord.recipes.settings import TrainingSettings
-from accord.recipes.training import check_window, make_trainee, plain_card, save_model, train_stage
+from accord.recipes.training import (
+    check_window,
+    make_trainee,
+    plain_card,
+    save_model,
+    start_run,
+    start_stage,
+    train_stage,
+)
 from accord.runs.atomic import file_digest
-from accord.runs.folder import open_run
 from accord.runs.tensors import load_tensors, save_tensors
 from accord.train.mixture import Mixture
 from accord.train.offline import fit
+from accord.train.parallel import main_first
 from accord.train.preferences import Marked, answer_logps, mismatched_trees
 from accord.train.states import NOTHING_FROZEN, freeze_states
 from accord.types import Progress
@@ -52,19 +60,20 @@ def run_kto(
     options = {"beta": beta, "desirable_weight": desirable_weight, "undesirable_weight": undesirable_weight}
     asked = {**settings.asked(), "verb": "train kto", **options, "data": file_digest(data)}
     reference = f"the starting model, {settings.model}"
-    run = open_run(out, asked, {**machine_facts(trainee), "reference": reference})
-    stage = run.stage("kto", {"model": loaded.fingerprint})
+    run = start_run(out, asked, {**machine_facts(trainee), "reference": reference})
+    stage = start_stage(run, "kto", {"model": loaded.fingerprint})
 
     def train(folder: Path) -> Any:
         head, reference_file = trainee.head, folder / "reference.safetensors"
         with packed(trainee.model):
             states = freeze_states(trainee.model, trees, trainee.first_layer, [False] * len(trees), folder, progress)
-            if not reference_file.exists():
-                own = answer_logps(trainee.model, trees, states, head, progress, "reference log-probabilities")
-                other = answer_logps(
-                    trainee.model, others, NOTHING_FROZEN, head, progress, "the same of other prompts' answers"
-                )
-                save_tensors(reference_file, torch.cat([own, other], 1))
+            with main_first():
+                if not reference_file.exists():
+                    own = answer_logps(trainee.model, trees, states, head, progress, "reference log-probabilities")
+                    other = answer_logps(
+                        trainee.model, others, NOTHING_FROZEN, head, progress, "the same of other prompts' answers"
+                    )
+                    save_tensors(reference_file, torch.cat([own, other], 1))
         ref_R2 = load_tensors(reference_file)
         part = Marked(
             head=head,

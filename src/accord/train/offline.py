@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from accord.models.tree import Tree
 from accord.objectives.reduction import Losses, Totals, reduce
 from accord.runs.tensors import load_tensors, save_tensors
 from accord.train.batches import steps_of_epoch
+from accord.train.parallel import add_gradients, gather, is_main, same_everywhere, share_of, wait
 from accord.train.watch import StepLog, note_of, warnings_of
 from accord.types import Progress
 
@@ -122,6 +122,7 @@ def fit(
     ]
     state = _State(folder / "checkpoint.safetensors", parameters, optimizer)
     first, logs, skipped, skipped_in_a_row, spent, token_budget = state.load(settings.token_budget)
+    same_everywhere([p.data for p in parameters])
     progress.start(stage, len(plan), "steps")
     progress.advance(first)
     began = saved = clock()
@@ -131,7 +132,7 @@ def fit(
         for step in range(first, len(plan)):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * schedule(step, len(plan), settings.warmup)
-            sums, fitting = _gradients(model, task, plan[step], token_budget, accelerator, optimizer, stage)
+            sums, fitting = _gradients(model, task, plan[step], token_budget, accelerator, optimizer, parameters, stage)
             if fitting < token_budget:
                 progress.say(f"{stage}: memory ran out; batches of {fitting} tokens from here on, not {token_budget}")
                 token_budget = fitting
@@ -151,13 +152,15 @@ def fit(
                 if code not in warned:
                     warned.add(code)
                     progress.say(f"{stage}, step {step + 1}: {sentence}")
-            if clock() - saved >= CHECKPOINT_EVERY_S:
+            if clock() - saved >= CHECKPOINT_EVERY_S and is_main():
                 saved = clock()
                 state.save(step + 1, logs, skipped, skipped_in_a_row, spent + saved - began, token_budget)
     model.eval()
     progress.finish()
     result = TrainResult(tuple(logs), skipped, spent + clock() - began)
-    state.save(len(plan), logs, skipped, skipped_in_a_row, result.seconds, token_budget)
+    if is_main():
+        state.save(len(plan), logs, skipped, skipped_in_a_row, result.seconds, token_budget)
+    wait()
     return result
 
 
@@ -166,8 +169,13 @@ class _Sums:
     """What a step's micro-batches have added up: its loss, and of each metric the sum and the number of values."""
 
     loss: float = 0.0
-    metrics: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    metrics: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, name: str, value: float, count: int) -> None:
+        """Add to a metric."""
+        self.metrics[name] = self.metrics.get(name, 0.0) + value
+        self.counts[name] = self.counts.get(name, 0) + count
 
 
 def _gradients(
@@ -177,6 +185,7 @@ def _gradients(
     token_budget: int,
     accelerator: Accelerator,
     optimizer: Any,
+    parameters: Sequence[nn.Parameter],
     stage: str,
 ) -> tuple[_Sums, int]:
     """Leave a step's gradient in the weights; return what was added up, and the budget at which it fitted into memory.
@@ -185,10 +194,11 @@ def _gradients(
     """
     totals = task.totals(rows)
     shared = task.before_step(model, rows)
+    own = share_of(task.trees, rows)
     while True:
         optimizer.zero_grad()
         sums, memory_ran_out = _Sums(), False
-        micros = task.batches(model, rows, token_budget)
+        micros = task.batches(model, own, token_budget)
         try:
             for micro in micros:
                 _add(sums, task.terms(model, micro, shared), totals, accelerator)
@@ -197,9 +207,12 @@ def _gradients(
             if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
                 raise
             memory_ran_out = True
-        if not memory_ran_out:
-            return sums, token_budget
-        if max(map(len, micros)) == 1:
+        smallest = memory_ran_out and max(map(len, micros)) == 1
+        ran_out, at_smallest = (any(x) for x in zip(*gather((memory_ran_out, smallest)), strict=True))
+        if not ran_out:
+            add_gradients(parameters)
+            return _added_up(gather(sums)), token_budget
+        if at_smallest:
             longest = max(task.trees[i].length for i in rows)
             raise AccordError(
                 f"{stage}: memory ran out on one row alone, of up to {longest} tokens; leave out such rows, train fewer layers, "
@@ -217,8 +230,16 @@ def _add(sums: _Sums, terms: Sequence[Term], totals: Mapping[str, Totals], accel
     sums.loss += loss.item()
     for term in terms:
         for name, values in term.losses.metrics.items():
-            sums.metrics[f"{term.group}/{name}"] += values.sum().item()
-            sums.counts[f"{term.group}/{name}"] += values.numel()
+            sums.add(f"{term.group}/{name}", values.sum().item(), values.numel())
+
+
+def _added_up(parts: Sequence[_Sums]) -> _Sums:
+    total = _Sums()
+    for part in parts:
+        total.loss += part.loss
+        for name, value in part.metrics.items():
+            total.add(name, value, part.counts[name])
+    return total
 
 
 def _step(

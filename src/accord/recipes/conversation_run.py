@@ -1,0 +1,112 @@
+"""`accord train sft` on plain conversations: instruction tuning, the last answer of each one learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.data.examples import Example, read_examples
+from accord.data.jsonl import refuse
+from accord.models.adapters import scaled
+from accord.models.chat import ChatFormat
+from accord.models.load import load_model, published_name
+from accord.models.packed import packed
+from accord.models.tree import Tree
+from accord.recipes.reporting import machine_facts
+from accord.recipes.settings import TrainingSettings
+from accord.recipes.training import (
+    Trainee,
+    check_window,
+    make_trainee,
+    plain_card,
+    save_model,
+    start_run,
+    start_stage,
+    train_stage,
+)
+from accord.runs.atomic import file_digest
+from accord.stats import mean
+from accord.train.imitation import Learned
+from accord.train.mixture import Mixture
+from accord.train.offline import fit
+from accord.train.preferences import answer_logps
+from accord.train.states import NOTHING_FROZEN, freeze_states
+from accord.types import Estimate, Progress
+
+
+def run_conversations(
+    data: Path, dev: Path | None, out: Path, settings: TrainingSettings, progress: Progress
+) -> tuple[dict[str, Any], dict[str, Estimate]]:
+    """Learn the last answer of every conversation, its tokens alone; return the facts, and what held-out answers cost.
+
+    That is the negative log-likelihood a token of each held-out conversation's answer, before and after, in nats: means over
+    conversations.
+
+    Raises:
+        DataError: rows that cannot be used, or that do not fit the model's window.
+    """
+    examples = _read(data)
+    held_out = _read(dev) if dev else ()
+    loaded = load_model(settings.model, settings.precision)
+    trainee = make_trainee(loaded, settings)
+    trees, held_trees = (_trees(trainee.chat, rows) for rows in (examples, held_out))
+    for rows, own in ((trees, examples), (held_trees, held_out)):
+        check_window(rows, loaded, [e.id for e in own])
+    asked = {
+        **settings.asked(),
+        "verb": "train sft",
+        "data": file_digest(data),
+        "dev": file_digest(dev) if dev else "",
+    }
+    run = start_run(out, asked, machine_facts(trainee))
+    stage = start_stage(run, "sft", {"model": loaded.fingerprint})
+    costs: dict[str, Estimate] = {}
+    if held_trees:
+        with scaled(trainee.model, 0.0):
+            costs["base model"] = _cost(trainee, held_trees, progress, "held-out conversations, base model")
+
+    def train(folder: Path) -> Any:
+        with packed(trainee.model):
+            states = freeze_states(trainee.model, trees, trainee.first_layer, [False] * len(trees), folder, progress)
+        task = Mixture(trees, [0] * len(trees), (Learned(trees, trainee.head),), states)
+        return fit(trainee.model, task, settings.dials(), folder, progress, "SFT")
+
+    result = train_stage(trainee, stage, train)
+    if held_trees:
+        costs["sft"] = _cost(trainee, held_trees, progress, "held-out conversations, trained model")
+    card = plain_card(settings.model, f"SFT on {len(trees)} conversations")
+    save_model(trainee, out / "model", card, 1.0, published_name(settings.model, loaded))
+    n_tokens = sum(t.length for t in trees)
+    return {
+        "conversations": len(trees),
+        "tokens": n_tokens,
+        "supervised tokens": sum(len(t.answers[0]) for t in trees),
+        "steps": len(result.steps),
+        "skipped steps": result.skipped,
+        "last loss": round(result.steps[-1].loss, 4),
+        "seconds": round(result.seconds, 1),
+        "tokens/s": round(n_tokens * settings.epochs / result.seconds),
+        "model": str(out / "model"),
+    }, costs
+
+
+def _read(path: Path) -> tuple[Example, ...]:
+    file = read_examples(path)
+    refuse(path, [(u.line, u.message) for u in file.unusable])
+    return file.examples
+
+
+def _trees(chat: ChatFormat, examples: Sequence[Example]) -> list[Tree]:
+    rendered = [chat.render(e.messages, e.answers[0]) for e in examples]
+    return [Tree(r.prompt, (r.answer,)) for r in rendered]
+
+
+def _cost(trainee: Trainee, trees: list[Tree], progress: Progress, stage: str) -> Estimate:
+    with packed(trainee.model):
+        logps_R1: Tensor = answer_logps(trainee.model, trees, NOTHING_FROZEN, trainee.head, progress, stage)
+    lengths = torch.tensor([len(t.answers[0]) for t in trees])
+    return mean((-logps_R1[:, 0] / lengths).tolist())

@@ -1,0 +1,94 @@
+"""One training run in several processes, as `accelerate launch` or torchrun start them: rows shared out, gradients added up.
+
+Every process holds the whole model and takes the same steps. A step's totals are counted over all its rows, so that a process's
+gradient is its part of the step's, and their sum is what one process alone would have: no mean of means.
+
+With one process, everything here does nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from accelerate import PartialState
+from torch import Tensor, distributed, nn
+
+from accord.models.tree import Tree
+
+T = TypeVar("T")
+
+
+def n_processes() -> int:
+    """Return how many processes train together."""
+    return int(_state().num_processes)
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes and talks."""
+    return bool(_state().is_main_process)
+
+
+@contextmanager
+def main_first() -> Iterator[None]:
+    """Let the main process do something, and the others find it done."""
+    with _state().main_process_first():
+        yield
+
+
+def wait() -> None:
+    """Wait until all processes have come so far."""
+    _state().wait_for_everyone()
+
+
+def share_of(trees: Sequence[Tree], rows: Sequence[int]) -> list[int]:
+    """Return this process's rows of a step: the longest first, each to whoever has the fewest positions yet."""
+    n, index = n_processes(), int(_state().process_index)
+    if n == 1:
+        return list(rows)
+    shares: list[list[int]] = [[] for _ in range(n)]
+    filled = [(0, i) for i in range(n)]
+    for row in sorted(rows, key=lambda i: (-trees[i].length, i)):
+        positions, least = filled[0]
+        shares[least].append(row)
+        heapq.heapreplace(filled, (positions + trees[row].length, least))
+    # In the order of the step, whatever the process: a batch's layout depends on it.
+    chosen = set(shares[index])
+    return [row for row in rows if row in chosen]
+
+
+def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Give every process the sum of all processes' gradients, in fp32."""
+    if n_processes() == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.float().flatten() for g in gradients])
+    distributed.all_reduce(flat)
+    for gradient, total in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(total.view_as(gradient))
+
+
+def gather(value: T) -> list[T]:
+    """Return every process's value, in the processes' order."""
+    given: list[Any] = [value] * n_processes()
+    if len(given) > 1:
+        distributed.all_gather_object(given, value)
+    return given
+
+
+def same_everywhere(tensors: Sequence[Tensor]) -> None:
+    """Give every process the main one's values, in place."""
+    if n_processes() == 1:
+        return
+    for tensor in tensors:
+        distributed.broadcast(tensor, 0)
+
+
+def _state() -> PartialState:
+    return PartialState(cpu=not torch.cuda.is_available())
