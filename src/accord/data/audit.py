@@ -6,10 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from accord.data.contamination import Embed, overlaps
-from accord.data.examples import ExampleFile, FileKind
+from accord.data.examples import ExampleFile, FileKind, Flaw
 from accord.data.flaws import (
     CODES,
-    Flaw,
     Severity,
     label_balance,
     labels,
@@ -18,7 +17,6 @@ from accord.data.flaws import (
     of_tokens,
     private,
     repeated,
-    unusable,
 )
 from accord.data.jsonl import refuse
 from accord.errors import SettingsError, nearest
@@ -80,13 +78,14 @@ def audit(
     for name, evaluation in against.items():
         refuse(name, [(u.line, u.message) for u in evaluation.unusable])
     counts = labels(file.examples)
+    longer = longer_chosen(file.examples) if file.kind == "comparisons" else None
     flaws = [
-        *unusable(file),
+        *file.unusable,
         *repeated(file.examples),
         *of_tokens(file.examples, chat, window),
         *private(file.examples),
         *label_balance(counts if file.kind == "ratings" else {}),
-        *(length_bias(file.examples) if file.kind == "comparisons" else ()),
+        *(length_bias(longer) if longer else ()),
     ]
     for name, evaluation in against.items():
         flaws += [
@@ -98,7 +97,7 @@ def audit(
         file.n_rows,
         len(file.examples),
         dict(counts),
-        longer_chosen(file.examples) if file.kind == "comparisons" else None,
+        longer,
         _by_code(flaws, allow),
         {name: len(evaluation.examples) for name, evaluation in against.items()},
         bool(against) and embed is not None,

@@ -10,7 +10,7 @@ from typing import Literal
 from accord.data.checks import numbered_comparisons
 from accord.data.jsonl import Row, read_rows
 from accord.data.messages import messages_from_rows
-from accord.data.ratings import rating_from_row
+from accord.data.ratings import prompt_turns, rating_from_row
 from accord.data.records import choice_from_row, prompt_from_row
 from accord.errors import DataError
 from accord.types import Comparison, Conversation, Message
@@ -30,11 +30,11 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Unusable:
-    """One row that training would refuse: its line, the code of its fault (see `accord.data.flaws`), and why."""
+class Flaw:
+    """One flaw: its code (see `accord.data.flaws`), the row's line (0: of the file as a whole), and what was seen."""
 
-    line: int
     code: str
+    line: int
     message: str
 
 
@@ -45,7 +45,7 @@ class ExampleFile:
     kind: FileKind
     n_rows: int
     examples: tuple[Example, ...]
-    unusable: tuple[Unusable, ...]
+    unusable: tuple[Flaw, ...]
 
 
 def read_examples(path: str | Path) -> ExampleFile:
@@ -79,7 +79,7 @@ def _comparisons(rows: Sequence[Row], origin: str) -> ExampleFile:
         "comparisons",
         report.rows,
         tuple(Example(line, c.id, c.messages, (c.chosen, c.rejected), _preference(c)) for line, c in numbered),
-        tuple(Unusable(f.line, f.code, f.message) for f in report.faults),
+        tuple(Flaw(f.code, f.line, f.message) for f in report.faults),
     )
 
 
@@ -95,7 +95,7 @@ def _answered(file: ExampleFile) -> ExampleFile:
     if len(without) == len(file.examples):
         return replace(file, kind="prompts")
     missing = tuple(
-        Unusable(e.line, "empty-answer", "no answer; expected a last message of the assistant") for e in without
+        Flaw("empty-answer", e.line, "no answer; expected a last message of the assistant") for e in without
     )
     kept = tuple(e for e in file.examples if e.answers)
     return replace(file, examples=kept, unusable=(*file.unusable, *missing))
@@ -104,7 +104,7 @@ def _answered(file: ExampleFile) -> ExampleFile:
 def _each(rows: Sequence[Row], kind: FileKind, convert: Callable[[Row], Example], unique: bool = False) -> ExampleFile:
     """Convert each row. `unique`: no two may have one id, as the readers of this kind ask."""
     examples: list[Example] = []
-    unusable: list[Unusable] = []
+    unusable: list[Flaw] = []
     first: dict[str, int] = {}
     for row in rows:
         try:
@@ -112,11 +112,11 @@ def _each(rows: Sequence[Row], kind: FileKind, convert: Callable[[Row], Example]
             if unique and example.id in first:
                 raise DataError(f"id '{example.id}' is used before, on line {first[example.id]}")
         except DataError as error:
-            unusable.append(Unusable(row.line, error.code, str(error)))
+            unusable.append(Flaw(error.code, row.line, str(error)))
             continue
         first[example.id] = row.line
         if any(not answer.strip() for answer in example.answers):
-            unusable.append(Unusable(row.line, "empty-answer", "the answer is empty: nothing would be supervised"))
+            unusable.append(Flaw("empty-answer", row.line, "the answer is empty: nothing would be supervised"))
         else:
             examples.append(example)
     return ExampleFile(kind, len(rows), tuple(examples), tuple(unusable))
@@ -135,11 +135,7 @@ def _question(row: Row) -> Example:
 
 
 def _plain_prompt(row: Row) -> Example:
-    prompt = row.data.get("prompt")
-    messages = (Message("user", prompt),) if isinstance(prompt, str) else messages_from_rows(prompt, "prompt")
-    if not messages or messages[-1].role not in ("user", "tool"):
-        raise DataError("'prompt' must end with a user's turn", "ends-in-assistant")
-    return Example(row.line, _id(row), messages, ())
+    return Example(row.line, _id(row), prompt_turns(row.data.get("prompt")), ())
 
 
 def _demonstrated(row: Row) -> Example:

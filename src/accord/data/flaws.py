@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from accord.data.examples import Example, ExampleFile
+from accord.data.examples import Example, Flaw
 from accord.data.messages import messages_to_rows
 from accord.data.personal import personal_data
 from accord.errors import DataError
@@ -47,20 +47,6 @@ CODES: Mapping[str, Code] = {
     "personal-data": Code("warning", "personal data, which a model may repeat"),
 }
 RARE_LABEL = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Flaw:
-    """One flaw: its code, the row's line (0: of the file as a whole), and what was seen."""
-
-    code: str
-    line: int
-    message: str
-
-
-def unusable(file: ExampleFile) -> list[Flaw]:
-    """Return the rows that training would refuse."""
-    return [Flaw(u.code, u.line, u.message) for u in file.unusable]
 
 
 def repeated(examples: Sequence[Example]) -> list[Flaw]:
@@ -121,9 +107,8 @@ def longer_chosen(examples: Sequence[Example]) -> Estimate:
     return proportion(longer, len(pairs) - ties, {"as long": ties} if ties else {})
 
 
-def length_bias(examples: Sequence[Example]) -> list[Flaw]:
+def length_bias(longer: Estimate) -> list[Flaw]:
     """Return a flaw where the interval of `longer_chosen` leaves out one half."""
-    longer = longer_chosen(examples)
     if longer.value is None or longer.low is None or longer.high is None or longer.low <= 0.5 <= longer.high:
         return []
     if longer.value > 0.5:

@@ -62,15 +62,25 @@ def rating_from_row(row: Mapping[str, Any], id: str) -> Rating:
         )
     if not isinstance(row["label"], bool):
         raise DataError(f"'label' is {row['label']!r:.60}; expected true or false")
-    messages = _turns(row["prompt"], "user", "prompt")
+    messages = prompt_turns(row["prompt"])
     answer = _turns(row["completion"], "assistant", "completion")
-    if not messages or messages[-1].role not in ("user", "tool"):
-        raise DataError("'prompt' must end with a user's turn", "ends-in-assistant")
     if len(answer) != 1 or answer[0].role != "assistant" or answer[0].extra:
         raise DataError("'completion' must be one answer of the assistant's, of text alone")
     if not answer[0].content.strip():
         raise DataError("'completion' is empty: there is nothing to learn or to avoid", "empty-answer")
     return Rating(id, messages, answer[0].content, row["label"])
+
+
+def prompt_turns(value: Any) -> Conversation:
+    """Return a prompt of text or of messages as turns.
+
+    Raises:
+        DataError: it is neither, or ends with no user's turn.
+    """
+    messages = _turns(value, "user", "prompt")
+    if not messages or messages[-1].role not in ("user", "tool"):
+        raise DataError("'prompt' must end with a user's turn", "ends-in-assistant")
+    return messages
 
 
 def _turns(value: Any, role: Any, name: str) -> Conversation:

@@ -24,7 +24,6 @@ from accord.recipes.training import (
     make_trainee,
     plain_card,
     save_model,
-    start_run,
     start_stage,
     train_stage,
 )
@@ -62,8 +61,7 @@ def run_conversations(
         "data": file_digest(data),
         "dev": file_digest(dev) if dev else "",
     }
-    run = start_run(out, asked, machine_facts(trainee))
-    stage = start_stage(run, "sft", {"model": loaded.fingerprint})
+    stage = start_stage(out, asked, machine_facts(trainee), "sft", loaded)
     costs: dict[str, Estimate] = {}
     if held_trees:
         with scaled(trainee.model, 0.0):

@@ -24,7 +24,6 @@ from accord.recipes.training import (
     pair_trees,
     plain_card,
     save_model,
-    start_run,
     start_stage,
     train_on_pairs,
     train_stage,
@@ -69,8 +68,7 @@ def run_preferences(
         "dev": file_digest(dev) if dev else "",
     }
     reference = f"the starting model, {settings.model}"
-    run = start_run(out, asked, {**machine_facts(trainee), "reference": reference})
-    stage = start_stage(run, name, {"model": loaded.fingerprint})
+    stage = start_stage(out, asked, {**machine_facts(trainee), "reference": reference}, name, loaded)
     facts: dict[str, Any] = {"pairs": str(given.report), "reference": reference, **said}
     before = None
     if kept:

@@ -27,7 +27,6 @@ from accord.recipes.training import (
     pair_trees,
     plain_card,
     save_model,
-    start_run,
     start_stage,
     train_stage,
 )
@@ -74,8 +73,7 @@ def run_reward(
         "data": file_digest(data),
         "dev": file_digest(dev) if dev else "",
     }
-    run = start_run(out, asked, machine_facts(trainee))
-    stage = start_stage(run, "reward", {"model": loaded.fingerprint})
+    stage = start_stage(out, asked, machine_facts(trainee), "reward", loaded)
     facts: dict[str, Any] = {"comparisons": str(given.report), "prompts": len(trees), **said}
     held_trees = pair_trees(trainee.chat, kept)
     check_window(held_trees, loaded, [c.id for c in kept])

@@ -14,7 +14,6 @@ from accord.recipes.training import (
     make_trainee,
     plain_card,
     save_model,
-    start_run,
     start_stage,
     train_on_demonstrations,
     train_stage,
@@ -34,8 +33,7 @@ def run_sft(data: Path, out: Path, settings: AlignSettings, progress: Progress) 
     trainee = make_trainee(loaded, settings)
     demonstration_trees(loaded, trainee.chat, demonstrations, settings)
     asked = {**settings.asked(), "verb": "train sft", "data": file_digest(data)}
-    run = start_run(out, asked, machine_facts(trainee))
-    stage = start_stage(run, "sft", {"model": loaded.fingerprint})
+    stage = start_stage(out, asked, machine_facts(trainee), "sft", loaded)
     result = train_stage(
         trainee,
         stage,

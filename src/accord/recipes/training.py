@@ -25,7 +25,7 @@ from accord.objectives.pairs import Pairs
 from accord.objectives.reduction import Losses
 from accord.recipes.settings import AlignSettings
 from accord.resolve import resolve
-from accord.runs.folder import Run, Stage, open_run
+from accord.runs.folder import Stage, open_run
 from accord.runs.tensors import load_tensors, save_tensors
 from accord.train.imitation import common_onsets, refusal_forks, sft_task
 from accord.train.offline import TrainResult, TrainSettings, fit, read_result, restore_weights
@@ -65,20 +65,14 @@ class Trainee:
         return weight if weight.requires_grad else Projection(weight)
 
 
-def start_run(out: Path, asked: Mapping[str, Any], facts: Mapping[str, Any]) -> Run:
-    """Open a run's folder, once for all processes that train together.
+def start_stage(out: Path, asked: Mapping[str, Any], facts: Mapping[str, Any], name: str, loaded: LoadedModel) -> Stage:
+    """Open the folder of a run with one stage, once for all processes that train together.
 
     Raises:
         InputError: the folder holds another run, or something that is no run.
     """
     with main_first():
-        return open_run(out, asked, facts)
-
-
-def start_stage(run: Run, name: str, inputs: Mapping[str, Any]) -> Stage:
-    """Return a stage of a run, once for all processes: what an older question left in its folder is removed."""
-    with main_first():
-        return run.stage(name, inputs)
+        return open_run(out, asked, facts).stage(name, {"model": loaded.fingerprint})
 
 
 def train_stage(trainee: Trainee, stage: Stage, train: Callable[[Path], TrainResult]) -> TrainResult:

@@ -20,7 +20,6 @@ from accord.recipes.training import (
     make_trainee,
     plain_card,
     save_model,
-    start_run,
     start_stage,
     train_stage,
 )
@@ -60,8 +59,7 @@ def run_kto(
     options = {"beta": beta, "desirable_weight": desirable_weight, "undesirable_weight": undesirable_weight}
     asked = {**settings.asked(), "verb": "train kto", **options, "data": file_digest(data)}
     reference = f"the starting model, {settings.model}"
-    run = start_run(out, asked, {**machine_facts(trainee), "reference": reference})
-    stage = start_stage(run, "kto", {"model": loaded.fingerprint})
+    stage = start_stage(out, asked, {**machine_facts(trainee), "reference": reference}, "kto", loaded)
 
     def train(folder: Path) -> Any:
         head, reference_file = trainee.head, folder / "reference.safetensors"
