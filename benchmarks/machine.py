@@ -1,7 +1,7 @@
 """What the benchmarks share: the data folder, the processor's name, its matrix peak, and how a result is printed.
 
 The limit that a result is held against is the best matrix product that this machine showed in the same run, in the number
-format that Accord ran in: [2048x576] by [576x1536], one layer's width of the starter model.
+format that Accord ran in: the starter's own products at several numbers of rows, and a square one, which most processors do best.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,18 @@ from torch.nn import functional as F
 from accord.models.projection import Projection
 
 DATA_VARIABLE = "ACCORD_TEST_DATA"
-PEAK_ROWS, PEAK_IN, PEAK_OUT = 2048, 576, 1536
+REPEATS = 5
+# Rows, inputs, outputs: the starter's maps, its head, and a square.
+SHAPES = (
+    (512, 576, 1536),
+    (1024, 576, 1536),
+    (2048, 576, 1536),
+    (4096, 576, 1536),
+    (2048, 1536, 576),
+    (2048, 576, 576),
+    (512, 576, 49152),
+    (2048, 2048, 2048),
+)
 
 
 def data_folder() -> Path:
@@ -53,23 +65,14 @@ def processor(device: torch.device) -> str:
 
 
 class MatrixPeak:
-    """The best rate of one matrix product so far, through PyTorch's own library and through oneDNN's packed weights.
+    """The best rate of any product of `SHAPES` so far, through PyTorch's own library and through oneDNN's packed weights.
 
     Measured again between repetitions: a noisy machine's best moment is its limit.
     """
 
-    def __init__(self, dtype: torch.dtype, device: torch.device, seconds: float) -> None:
-        generator = torch.Generator().manual_seed(0)
-        x = torch.randn(PEAK_ROWS, PEAK_IN, generator=generator).to(device, dtype)
-        weight = torch.randn(PEAK_OUT, PEAK_IN, generator=generator).to(device, dtype)
-        projection = Projection(weight)
-        # On the CPU the plain fp32 product is MKL's; where weights cannot be packed both names are the same product.
-        self._products: dict[str, Callable[[], Tensor]] = {
-            "plain": lambda: F.linear(x, weight),
-            "packed": lambda: projection.forward(x),
-        }
-        self._device, self._seconds = device, seconds
-        self.flops: dict[str, float] = dict.fromkeys(self._products, 0.0)
+    def __init__(self, dtype: torch.dtype, device: torch.device, repeats: int = REPEATS) -> None:
+        self._dtype, self._device, self._repeats = dtype, device, repeats
+        self.flops: dict[str, float] = {}
         self.measure()
 
     @property
@@ -77,22 +80,34 @@ class MatrixPeak:
         """FLOP/s of the best product."""
         return max(self.flops.values())
 
+    @property
+    def gflops(self) -> dict[str, float]:
+        """The best rate of each product in GFLOP/s, the best first."""
+        return {name: rate / 1e9 for name, rate in sorted(self.flops.items(), key=lambda item: -item[1])}
+
     @torch.no_grad()
     def measure(self) -> None:
-        """Time both products again and keep the best of each."""
-        for name, product in self._products.items():
+        """Time every product again and keep the best of each."""
+        generator = torch.Generator().manual_seed(0)
+        for rows, n_in, n_out in SHAPES:
+            x = torch.randn(rows, n_in, generator=generator).to(self._device, self._dtype)
+            weight = torch.randn(n_out, n_in, generator=generator).to(self._device, self._dtype)
+            projection = Projection(weight)
+            self._time(f"plain {rows}x{n_in}x{n_out}", partial(F.linear, x, weight), 2 * rows * n_in * n_out)
+            # Elsewhere than on the CPU, where weights are not packed, it would be the same product again.
+            if projection.packs:
+                self._time(f"packed {rows}x{n_in}x{n_out}", partial(projection.forward, x), 2 * rows * n_in * n_out)
+
+    def _time(self, name: str, product: Callable[[], Tensor], flop: int) -> None:
+        product()  # the first call finds its kernel
+        for _ in range(self._repeats):
+            began = clock(self._device)
             product()
-            end = time.perf_counter() + self._seconds
-            while time.perf_counter() < end:
-                began = time.perf_counter()
-                product()
-                if self._device.type == "cuda":
-                    torch.cuda.synchronize(self._device)
-                rate = 2 * PEAK_ROWS * PEAK_IN * PEAK_OUT / (time.perf_counter() - began)
-                self.flops[name] = max(self.flops[name], rate)
+            self.flops[name] = max(self.flops.get(name, 0.0), flop / (clock(self._device) - began))
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in self.flops.items())
+        name, rate = next(iter(self.gflops.items()))
+        return f"{rate:.0f} GFLOP/s ({name}, {self._dtype}, the best of {len(self.flops)} products)"
 
 
 def say(line: str) -> None:

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset, disable_progress_bars
+from contest import TEXT, as_dataset, quiet, trainer_options
+from hh_pairs import ROWS_PER_STEP, SEED
 from machine import data_folder, finish, processor, say
 from torch import Tensor
 from transformers import (
@@ -31,7 +31,6 @@ from transformers import (
     LlamaForCausalLM,
     PrinterCallback,
 )
-from transformers.utils import logging as hf_logging
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, RewardTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 
@@ -51,7 +50,7 @@ from accord.train.rewards import Ranking, reward_task
 from accord.train.states import FrozenStates
 from accord.types import Silent
 
-ROWS_PER_STEP, SEED, BETA, GAMMA = 8, 0, 0.1, 0.5
+BETA, GAMMA = 0.1, 0.5
 MAX_TOKENS = 200
 MOST_DIFFERENCE = 1e-4
 PLAIN = FrozenStates(0, {}, {})
@@ -156,7 +155,7 @@ def trained(trainer: Any, rows: Sequence[Mapping[str, Any]], model: Any, learnin
     """Give a trainer the rows in Accord's order, train, and return each step's loss."""
     order = [i for step in order_of(len(rows)) for i in step]
     trainer.remove_callback(PrinterCallback)
-    trainer.train_dataset = Dataset.from_list([dict(rows[i]) for i in order])
+    trainer.train_dataset = as_dataset([rows[i] for i in order])
     trainer._get_train_sampler = lambda *_: torch.utils.data.SequentialSampler(trainer.train_dataset)
     n_steps = len(order) // ROWS_PER_STEP
     trainer.optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
@@ -175,26 +174,15 @@ def trained(trainer: Any, rows: Sequence[Mapping[str, Any]], model: Any, learnin
 
 
 def options(output: str) -> dict[str, Any]:
-    """Return what all TRL configurations share."""
+    """Return what all TRL configurations share: all weights, fp32, the same step and clipping as Accord's."""
     return {
-        "output_dir": output,
+        **trainer_options(output),
         "per_device_train_batch_size": ROWS_PER_STEP,
-        "num_train_epochs": 1,
         "bf16": False,
         "gradient_checkpointing": False,
         "max_grad_norm": 1.0,
-        "report_to": "none",
-        "save_strategy": "no",
-        "disable_tqdm": True,
         "use_cpu": True,
     }
-
-
-TEXT = {
-    "prompt": [{"role": "user", "content": "a"}],
-    "chosen": [{"role": "assistant", "content": "b"}],
-    "rejected": [{"role": "assistant", "content": "c"}],
-}
 
 
 def trl_pairs(folder: Path, trees: Sequence[Tree], learning_rate: float, loss_type: str) -> Losses:
@@ -202,7 +190,7 @@ def trl_pairs(folder: Path, trees: Sequence[Tree], learning_rate: float, loss_ty
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with tempfile.TemporaryDirectory() as output:
         config = DPOConfig(**options(output), beta=BETA, loss_type=[loss_type])
-        trainer = DPOTrainer(model=model, args=config, train_dataset=Dataset.from_list([TEXT] * 8))
+        trainer = DPOTrainer(model=model, args=config, train_dataset=as_dataset([TEXT] * 8))
         rows = [
             {"prompt_ids": list(t.prompt), "chosen_ids": list(t.answers[0]), "rejected_ids": list(t.answers[1])}
             for t in trees
@@ -217,7 +205,7 @@ def trl_marks(folder: Path, trees: Sequence[Tree], learning_rate: float) -> Loss
     text = {"prompt": TEXT["prompt"], "completion": TEXT["chosen"], "label": True}
     with tempfile.TemporaryDirectory() as output:
         config = KTOConfig(**options(output), beta=BETA)
-        texts = Dataset.from_list([text, {**text, "label": False}] * 4)
+        texts = as_dataset([text, {**text, "label": False}] * 4)
         trainer = KTOTrainer(model=model, args=config, train_dataset=texts)
         table = [
             {
@@ -247,9 +235,7 @@ def trl_simpo(folder: Path, trees: Sequence[Tree], learning_rate: float) -> Loss
 
     with tempfile.TemporaryDirectory() as output:
         config = CPOConfig(**options(output), beta=2.0, loss_type="simpo", cpo_alpha=0.0, simpo_gamma=GAMMA)
-        trainer = CPOTrainer(
-            model=model, args=config, train_dataset=Dataset.from_list([TEXT] * 8), processing_class=tokenizer
-        )
+        trainer = CPOTrainer(model=model, args=config, train_dataset=as_dataset([TEXT] * 8), processing_class=tokenizer)
         rows = [
             {
                 "prompt_input_ids": list(t.prompt),
@@ -275,7 +261,7 @@ def trl_scores(folder: Path, trees: Sequence[Tree], learning_rate: float, head: 
             model.score.weight.copy_(head)
         config = RewardConfig(**options(output))
         trainer = RewardTrainer(
-            model=model, args=config, train_dataset=Dataset.from_list([TEXT] * 8), processing_class=tokenizer
+            model=model, args=config, train_dataset=as_dataset([TEXT] * 8), processing_class=tokenizer
         )
         rows = [{f"{n}_ids": [*t.prompt, *t.answers[k]] for k, n in enumerate(("chosen", "rejected"))} for t in trees]
         return trained(trainer, rows, model, learning_rate)
@@ -288,10 +274,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     asked = parser.parse_args()
-    disable_progress_bars()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    warnings.filterwarnings("ignore")
+    quiet()
     steps, rate = (2 if asked.quick else asked.steps), asked.learning_rate
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 import transformers
-from machine import MatrixPeak, clock, data_folder, finish, paired_ratio, processor, say
+from machine import REPEATS, MatrixPeak, clock, data_folder, finish, paired_ratio, processor, say
 from torch import Tensor, nn
 from transformers.utils import logging as hf_logging
 
@@ -210,7 +210,7 @@ def main() -> None:
     prompts = choose_prompts(folder, chat, options.prompts, max_prompt_tokens)
     lengths = sorted(map(len, prompts))
     dtype = str(model.dtype).removeprefix("torch.")
-    peak = MatrixPeak(model.dtype, device, seconds=0.2 if options.quick else 1.0)
+    peak = MatrixPeak(model.dtype, device, repeats=1 if options.quick else REPEATS)
     say(
         f"{processor(device)}; torch {torch.__version__}, transformers {transformers.__version__}, both sides in {dtype}"
     )
@@ -301,7 +301,7 @@ def main() -> None:
             "peer_setup": str(setup),
             "sweep": sweep,
             "precision": dtype,
-            "matrix_peak_gflops": {name: value / 1e9 for name, value in peak.flops.items()},
+            "matrix_peak_gflops": peak.gflops,
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
     )
