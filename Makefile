@@ -25,11 +25,17 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Some hours on two cores; each takes --quick for a smoke run, and all but the last two hold Accord against TRL.
 bench: $(STAMP)
 	$(BIN)/pip install -q -c constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks/objectives_vs_trl.py
-	$(BIN)/python benchmarks/dpo_vs_trl.py
+	$(BIN)/python benchmarks/dpo_vs_trl.py --variant inside
+	$(BIN)/python benchmarks/dpo_vs_trl.py --variant cached
+	$(BIN)/python benchmarks/dpo_vs_trl.py --variant fp32
+	$(BIN)/python benchmarks/dpo_vs_trl.py --variant full
+	$(BIN)/python benchmarks/memory_vs_trl.py
 	$(BIN)/python benchmarks/reward_vs_trl.py
+	$(BIN)/python benchmarks/sft_vs_trl.py
 	$(BIN)/python benchmarks/kway_vs_pairs.py
 	$(BIN)/python benchmarks/rollout_vs_generate.py
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +16,14 @@ import transformers
 import trl
 from accelerate.state import AcceleratorState
 from datasets import Dataset, disable_progress_bars
-from hh_pairs import ALPHA, RANK, ROWS_PER_STEP
+from hh_pairs import ALPHA, RANK, ROWS_PER_STEP, extent_of_epoch
 from machine import MatrixPeak, clock, finish, paired_ratio, processor, say
 from peft import LoraConfig
 from transformers import PrinterCallback
 from transformers.utils import logging as hf_logging
+
+from accord.models.tree import Tree
+from accord.models.work import Extent
 
 # The batch size at which number formats are compared.
 FORMAT_BATCH = 4
@@ -100,6 +104,7 @@ def as_dataset(rows: Sequence[Mapping[str, Any]]) -> Dataset:
 
 def quiet() -> None:
     """Silence progress bars, and warnings of TRL's use of transformers."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
     disable_progress_bars()
     hf_logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -233,14 +238,21 @@ def conclude(
     asked: Asked,
     tuned: Contest,
     defaults: Contest,
-    flop_per_row: float,
+    trees: Sequence[Tree],
+    needed: Callable[[Extent], float],
     peak: MatrixPeak,
     unit: str,
     device: torch.device,
     more: Mapping[str, Any],
 ) -> None:
-    """Say what was found and print the last line. The share is of what the matrix peak would do of the needed work."""
+    """Say what was found and print the last line. The share is of what the matrix peak would do of the needed work.
+
+    What all prompts begin with, a system prompt say, is needed once a step; the last line also has the share that comes out where
+    it is counted in every row.
+    """
     ours = statistics.median(tuned.ours)
+    flop_per_row = needed(extent_of_epoch(trees)) / len(trees)
+    flop_apart = needed(extent_of_epoch(trees, rows_per_step=1)) / len(trees)
     share, limit = ours * flop_per_row / peak.best, peak.best / flop_per_row
     for each in (tuned, defaults):
         say(f"Accord is {each.ratio:.2f} x {each.name}")
@@ -262,6 +274,7 @@ def conclude(
             and (asked.share is None or share >= asked.share),
             "asked": {"ratio": asked.ratio, "share_of_limit": asked.share},
             "needed_gflop_per_row": flop_per_row / 1e9,
+            "share_of_limit_beginnings_counted_apart": ours * flop_apart / peak.best,
             "contests": [each.record() for each in (tuned, defaults)],
             "matrix_peak_gflops": peak.gflops,
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "trl": trl.__version__},

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import torch
-from accelerate.state import AcceleratorState
+from epoch import train_epoch
 from hh_pairs import RANK, ROWS_PER_STEP, SEED
-from machine import clock
 from torch import Tensor
 
 from accord.models.adapters import scaled
@@ -24,10 +21,9 @@ from accord.objectives.dpo import dpo
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import Trainee, make_trainee
 from accord.train.mixture import Mixture
-from accord.train.offline import TrainSettings, fit
+from accord.train.offline import TrainSettings
 from accord.train.preferences import answer_logps, preference_task
 from accord.train.states import NOTHING_FROZEN
-from accord.types import Silent
 
 BETA = 0.1
 LEARNING_RATE = 1e-6  # TRL's default
@@ -74,18 +70,17 @@ def task_of(trainee: Trainee, trees: Sequence[Tree], ref_logps: Tensor) -> Mixtu
     return preference_task(trees, NOTHING_FROZEN, trainee.head, ref_logps, partial(dpo, beta=BETA))
 
 
-def train(trainee: Trainee, trees: Sequence[Tree], ref_logps: Tensor | None = None) -> None:
-    """Train one epoch, the reference first where it is not given."""
-    with tempfile.TemporaryDirectory() as folder, packed(trainee.model):
-        ref_logps = reference(trainee, trees) if ref_logps is None else ref_logps
-        fit(trainee.model, task_of(trainee, trees, ref_logps), DIALS, Path(folder), Silent(), "dpo")
+def train(trainee: Trainee, trees: Sequence[Tree], device: torch.device, ref_logps: Tensor | None = None) -> float:
+    """Train one epoch, the reference first where it is not given; return the seconds."""
+
+    def task() -> Mixture:
+        return task_of(trainee, trees, reference(trainee, trees) if ref_logps is None else ref_logps)
+
+    return train_epoch(trainee.model, task, DIALS, device)
 
 
 def time_accord(variant: Variant, trees: Sequence[Tree], device: torch.device) -> float:
-    """Return pairs a second of one epoch; packing the weights is inside the measured time, loading is not."""
+    """Return pairs a second of one epoch; loading is outside the measured time."""
     trainee = trainee_of(variant)
-    AcceleratorState._reset_state(reset_partial_state=True)
     cached = reference(trainee, trees) if variant.cached else None
-    began = clock(device)
-    train(trainee, trees, cached)
-    return len(trees) / (clock(device) - began)
+    return len(trees) / train(trainee, trees, device, cached)

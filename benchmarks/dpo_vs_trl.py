@@ -27,7 +27,7 @@ import trl
 from contest import Asked, arguments, conclude, contests, formats, parsed, quiet, tune, tuned_setup
 from dpo_accord import VARIANTS, Variant, reference, task_of, time_accord, trainee_of
 from dpo_trl import ids_of, make_trainer, time_trl
-from hh_pairs import MAX_LENGTH, ROWS_PER_STEP, Pairs, choose_pairs, extent_of_epoch
+from hh_pairs import MAX_LENGTH, RANK, ROWS_PER_STEP, Pairs, choose_pairs, extent_of_epoch
 from machine import REPEATS, MatrixPeak, data_folder, processor, say
 from parity import Agreement, agreement, batch_of, our_gradient, our_losses, peer_gradient, peer_losses, perturb
 
@@ -36,7 +36,7 @@ from accord.models.chat import ChatFormat
 from accord.models.load import load_model
 from accord.models.packed import packed
 from accord.models.precision import choose_dtype, has_native_bf16, pick_device
-from accord.models.work import extent_of, lengths_of, sizes_of, training_flop
+from accord.models.work import sizes_of, training_flop
 
 
 def texts_of(pairs: Pairs) -> list[dict[str, Any]]:
@@ -109,16 +109,14 @@ def main() -> None:
     chat = ChatFormat(loaded.tokenizer)
     pairs = choose_pairs(data_folder(), chat, options.rows, 80 if options.quick else MAX_LENGTH)
     trees = pairs.trees
-    adapted = add_lora(loaded, 16, first_layer=0)
+    adapted = add_lora(loaded, RANK, first_layer=0)
     targets = sorted(adapted.peft_config["default"].target_modules)
-    sizes, extent, passes = sizes_of(adapted), extent_of_epoch(trees), 0 if variant.cached else 1
-    flop = training_flop(sizes, extent, variant.method, passes) / len(trees)
-    apart = training_flop(sizes, extent_of([x for t in trees for x in lengths_of([t])]), variant.method, passes)
+    sizes, passes = sizes_of(adapted), 0 if variant.cached else 1
     dtype = choose_dtype(variant.precision, device)
     native = has_native_bf16(device) and variant.precision != "fp32"
     peak = MatrixPeak(dtype, device, repeats=1 if options.quick else REPEATS)
     say(f"{processor(device)}; torch {torch.__version__}, TRL {trl.__version__}, Accord in {dtype}; {variant.says}")
-    say(f"{len(trees)} pairs, {extent}; {sizes}; matrix peak so far: {peak}")
+    say(f"{len(trees)} pairs, {extent_of_epoch(trees)}; {sizes}; matrix peak so far: {peak}")
 
     found, tokenisation = compare(variant, pairs, targets, device)
     say(f"TRL's own token ids against those that both sides are given here: {tokenisation}")
@@ -145,14 +143,14 @@ def main() -> None:
         Asked(variant.least_ratio, variant.least_share),
         tuned,
         defaults,
-        flop,
+        trees,
+        lambda extent: training_flop(sizes, extent, variant.method, passes),
         peak,
         "pairs/s",
         device,
         {
             "variant": options.variant,
             "quick": options.quick,
-            "needed_gflop_per_row_prompts_apart": apart / len(trees) / 1e9,
             "sweep": sweep,
             "precision": str(dtype),
             "native_bf16": has_native_bf16(device),

@@ -18,7 +18,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,24 +56,22 @@ def resident_mib() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
-def finished(loaded: float, n_pairs: int, began: float) -> Memory:
+def finished(loaded: float, rate: float) -> Memory:
     """Return what a process has come to."""
-    seconds = time.perf_counter() - began
     # Linux counts it in KiB.
-    return Memory(loaded, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, n_pairs / seconds)
+    return Memory(loaded, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, rate)
 
 
 def accord_side(trees: Sequence[Tree]) -> Memory:
     """Train with Accord."""
     trainee = trainee_of(VARIANTS["inside"])
-    loaded, began = resident_mib(), time.perf_counter()
-    train(trainee, trees)
-    return finished(loaded, len(trees), began)
+    loaded = resident_mib()
+    return finished(loaded, len(trees) / train(trainee, trees, pick_device()))
 
 
 def trl_side(trees: Sequence[Tree], batch_size: int, targets: Sequence[str]) -> Memory:
     """Train with TRL."""
-    from contest import BF16, FP32, quiet, tuned_setup
+    from contest import BF16, FP32, quiet, time_trainer, tuned_setup
     from dpo_trl import give, make_trainer
 
     quiet()
@@ -82,9 +79,9 @@ def trl_side(trees: Sequence[Tree], batch_size: int, targets: Sequence[str]) -> 
     with tempfile.TemporaryDirectory() as output:
         trainer = make_trainer(resolve("starter"), VARIANTS["inside"], targets, setup, output)
         give(trainer, VARIANTS["inside"], setup, trees)
-        loaded, began = resident_mib(), time.perf_counter()
-        trainer.train()
-        return finished(loaded, len(trees), began)
+        loaded = resident_mib()
+        rate = time_trainer(trainer, len(trees), pick_device())
+        return finished(loaded, rate)
 
 
 def measure(side: str, rows: Path, batch_size: int = 0) -> Memory:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from accord.objectives.reduction import reduce
 from accord.train.offline import Task, TrainSettings
 
-MOST_LOSS_DIFFERENCE, MOST_GRADIENT_DIFFERENCE = 1e-3, 1e-2
+MOST_LOSS_DIFFERENCE, MOST_GRADIENT_DIFFERENCE = 1e-3, 1e-3
 Gradient = dict[str, Tensor]
 
 

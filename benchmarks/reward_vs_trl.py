@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 import trl
-from accelerate.state import AcceleratorState
 from contest import (
     TEXT,
     Asked,
@@ -38,6 +37,7 @@ from contest import (
     tune,
     tuned_setup,
 )
+from epoch import train_epoch
 from hh_pairs import (
     ALPHA,
     MAX_LENGTH,
@@ -48,7 +48,7 @@ from hh_pairs import (
     choose_pairs,
     extent_of_epoch,
 )
-from machine import REPEATS, MatrixPeak, clock, data_folder, processor, say
+from machine import REPEATS, MatrixPeak, data_folder, processor, say
 from parity import Agreement, agreement, our_gradient, our_losses, peer_gradient, peer_losses, perturb
 from safetensors import safe_open
 from torch import nn
@@ -64,10 +64,9 @@ from accord.models.reward import reward_tokenizer, score_head, with_score_head
 from accord.models.tree import Tree
 from accord.models.work import sizes_of, training_flop
 from accord.train.mixture import Mixture
-from accord.train.offline import TrainSettings, fit
+from accord.train.offline import TrainSettings
 from accord.train.rewards import Ranking, reward_task
 from accord.train.states import NOTHING_FROZEN
-from accord.types import Silent
 
 LEARNING_RATE = 1e-5
 ASKED = Asked(ratio=3.0, share=0.55)
@@ -102,12 +101,7 @@ def task_of(model: nn.Module, trees: Sequence[Tree]) -> Mixture:
 def time_accord(place: Path, trees: Sequence[Tree], device: torch.device) -> float:
     """Return pairs a second of one epoch."""
     model = accord_model(place)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    with tempfile.TemporaryDirectory() as folder:
-        began = clock(device)
-        with packed(model):
-            fit(model, task_of(model, trees), DIALS, Path(folder), Silent(), "reward")
-        return len(trees) / (clock(device) - began)
+    return len(trees) / train_epoch(model, lambda: task_of(model, trees), DIALS, device)
 
 
 def make_trainer(place: Path, targets: Sequence[str], setup: Setup, output: str) -> Any:
@@ -166,8 +160,8 @@ def main() -> None:
     say(f"{processor(device)}; torch {torch.__version__}, TRL {trl.__version__}, Accord in {dtype}")
     with tempfile.TemporaryDirectory() as scratch:
         place, targets = base_folder(Path(scratch) / "model")
-        sizes, extent = sizes_of(accord_model(place)), extent_of_epoch(trees)
-        say(f"{len(trees)} pairs, {extent}; {sizes}; matrix peak so far: {peak}")
+        sizes = sizes_of(accord_model(place))
+        say(f"{len(trees)} pairs, {extent_of_epoch(trees)}; {sizes}; matrix peak so far: {peak}")
         differences = compare(place, trees, targets, device).require()
         some = pairs.spread(min(options.rows, max(options.batch_sizes))).trees
         time_accord(place, some, device)  # a process's first batch compiles
@@ -192,7 +186,8 @@ def main() -> None:
         ASKED,
         tuned,
         defaults,
-        training_flop(sizes, extent, "lora") / len(trees),
+        trees,
+        lambda extent: training_flop(sizes, extent, "lora"),
         peak,
         "pairs/s",
         device,

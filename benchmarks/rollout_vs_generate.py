@@ -193,7 +193,7 @@ def main() -> None:
         "--quick", action="store_true", help="8 short prompts, once: shows that it runs, measures nothing"
     )
     parser.add_argument("--prompts", type=int, default=256, help="a multiple of 4")
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[16, 32, 64, 128], help="tried for the peer")
     options = parser.parse_args()
     folder = data_folder()

@@ -19,12 +19,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 import trl
-from accelerate.state import AcceleratorState
 from contest import (
     Asked,
     Format,
@@ -42,8 +40,9 @@ from contest import (
     tune,
     tuned_setup,
 )
+from epoch import train_epoch
 from hh_pairs import MAX_LENGTH, RANK, ROWS_PER_STEP, SEED, by_length, choose_pairs, extent_of_epoch, spread
-from machine import REPEATS, MatrixPeak, clock, data_folder, processor, say
+from machine import REPEATS, MatrixPeak, data_folder, processor, say
 from parity import (
     MOST_LOSS_DIFFERENCE,
     Agreement,
@@ -68,9 +67,8 @@ from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import Trainee, make_trainee
 from accord.train.imitation import Learned
 from accord.train.mixture import Mixture
-from accord.train.offline import TrainSettings, fit
+from accord.train.offline import TrainSettings
 from accord.train.states import NOTHING_FROZEN
-from accord.types import Silent
 
 LEARNING_RATE = 2e-4
 COMPARED_ROWS = 16
@@ -94,12 +92,7 @@ def task_of(trainee: Trainee, trees: Sequence[Tree]) -> Mixture:
 def time_accord(trees: Sequence[Tree], device: torch.device) -> float:
     """Return rows a second of one epoch."""
     trainee = trainee_of()
-    AcceleratorState._reset_state(reset_partial_state=True)
-    with tempfile.TemporaryDirectory() as folder:
-        began = clock(device)
-        with packed(trainee.model):
-            fit(trainee.model, task_of(trainee, trees), DIALS, Path(folder), Silent(), "sft")
-        return len(trees) / (clock(device) - began)
+    return len(trees) / train_epoch(trainee.model, lambda: task_of(trainee, trees), DIALS, device)
 
 
 # --- TRL -------------------------------------------------------------------------------------------------------------
@@ -190,10 +183,10 @@ def main() -> None:
     trees = [Tree(t.prompt, t.answers[:1]) for t in pairs.trees]
     adapted = add_lora(loaded, RANK, first_layer=0)
     targets = sorted(adapted.peft_config["default"].target_modules)
-    sizes, extent = sizes_of(adapted), extent_of_epoch(trees)
+    sizes = sizes_of(adapted)
     peak = MatrixPeak(dtype, device, repeats=1 if options.quick else REPEATS)
     say(f"{processor(device)}; torch {torch.__version__}, TRL {trl.__version__}, Accord in {dtype}")
-    say(f"{len(trees)} rows, {extent}; {sizes}; matrix peak so far: {peak}")
+    say(f"{len(trees)} rows, {extent_of_epoch(trees)}; {sizes}; matrix peak so far: {peak}")
 
     found, packed_apart = compare([trees[i] for i in spread(trees, min(COMPARED_ROWS, len(trees)))], targets, device)
     differences = found.require()
@@ -225,7 +218,8 @@ def main() -> None:
         ASKED,
         tuned,
         defaults,
-        training_flop(sizes, extent, "lora") / len(trees),
+        trees,
+        lambda extent: training_flop(sizes, extent, "lora"),
         peak,
         "rows/s",
         device,
