@@ -1,9 +1,9 @@
 """Peak memory of DPO with LoRA: Accord against TRL's DPOTrainer, each measurement in a process of its own, on the same token ids.
 
 Reported of each process: the resident size before training begins (imports, model, adapters, rows), the greatest until its end
-(`ru_maxrss`), and what lies between. Neither process holds anything of the other side but the starter's files. TRL runs tuned for
-speed: bf16 weights where the processor has them, no gradient checkpointing, rows sorted by length, at the batch size that was
-fastest here. The sweep's other batch sizes are printed, the least hungry too.
+(the kernel's `VmHWM`), and what lies between. Neither process holds anything of the other side but the starter's files. TRL runs
+tuned for speed: bf16 weights where the processor has them, no gradient checkpointing, rows sorted by length, at the batch size
+that was fastest here. The sweep's other batch sizes are printed, the least hungry too.
 
 Run: `python benchmarks/memory_vs_trl.py [--quick]`; the environment's ACCORD_TEST_DATA names the data folder.
 """
@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -33,7 +31,6 @@ from accord.models.precision import has_native_bf16, pick_device
 from accord.models.tree import Tree
 
 MOST_SHARE = 0.7
-MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +47,21 @@ class Memory:
         return self.peak - self.loaded
 
 
-def resident_mib() -> float:
-    """Return the resident size now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+def status_mib(name: str) -> float:
+    """Return a size that the kernel keeps of this process: `VmRSS` is resident now, `VmHWM` the greatest so far.
 
-
-def finished(loaded: float, rate: float) -> Memory:
-    """Return what a process has come to."""
-    # Linux counts it in KiB.
-    return Memory(loaded, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, rate)
+    Not `ru_maxrss`: that begins, in a process that another has started, with the greatest size of the other.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def accord_side(trees: Sequence[Tree]) -> Memory:
     """Train with Accord."""
     trainee = trainee_of(VARIANTS["inside"])
-    loaded = resident_mib()
-    return finished(loaded, len(trees) / train(trainee, trees, pick_device()))
+    loaded = status_mib("VmRSS")
+    seconds = train(trainee, trees, pick_device())
+    return Memory(loaded, status_mib("VmHWM"), len(trees) / seconds)
 
 
 def trl_side(trees: Sequence[Tree], batch_size: int, targets: Sequence[str]) -> Memory:
@@ -79,9 +74,9 @@ def trl_side(trees: Sequence[Tree], batch_size: int, targets: Sequence[str]) -> 
     with tempfile.TemporaryDirectory() as output:
         trainer = make_trainer(resolve("starter"), VARIANTS["inside"], targets, setup, output)
         give(trainer, VARIANTS["inside"], setup, trees)
-        loaded = resident_mib()
+        loaded = status_mib("VmRSS")
         rate = time_trainer(trainer, len(trees), pick_device())
-        return finished(loaded, rate)
+        return Memory(loaded, status_mib("VmHWM"), rate)
 
 
 def measure(side: str, rows: Path, batch_size: int = 0) -> Memory:

@@ -53,6 +53,7 @@ from parity import Agreement, agreement, our_gradient, our_losses, peer_gradient
 from safetensors import safe_open
 from torch import nn
 from transformers import AutoTokenizer
+from transformers.utils import logging as hf_logging
 from trl import RewardConfig, RewardTrainer
 
 from accord.models.adapters import add_lora
@@ -78,6 +79,7 @@ def base_folder(place: Path) -> tuple[Path, list[str]]:
     loaded = with_score_head(load_model("starter", "fp32"))
     torch.manual_seed(SEED)
     nn.init.normal_(score_head(loaded.model).weight, std=0.02)
+    hf_logging.disable_progress_bar()
     loaded.model.save_pretrained(place)
     reward_tokenizer(loaded.model, loaded.tokenizer).save_pretrained(place)
     return place, sorted(add_lora(loaded, RANK, first_layer=0).peft_config["default"].target_modules)
