@@ -1,9 +1,10 @@
 """Peak memory of DPO with LoRA: Accord against TRL's DPOTrainer, each measurement in a process of its own, on the same token ids.
 
 Reported of each process: the resident size before training begins (imports, model, adapters, rows), the greatest until its end
-(the kernel's `VmHWM`), and what lies between. Neither process holds anything of the other side but the starter's files. TRL runs
-tuned for speed: bf16 weights where the processor has them, no gradient checkpointing, rows sorted by length, at the batch size
-that was fastest here. The sweep's other batch sizes are printed, the least hungry too.
+(the kernel's `VmHWM`), and what lies between. On a few short rows the greatest is that of loading, and is marked so. Neither
+process holds anything of the other side but the starter's files. TRL runs tuned for speed: bf16 weights where the processor has
+them, no gradient checkpointing, rows sorted by length, at the batch size that was fastest here. The sweep's other batch sizes are
+printed, the least hungry too.
 
 Run: `python benchmarks/memory_vs_trl.py [--quick]`; the environment's ACCORD_TEST_DATA names the data folder.
 """
@@ -35,9 +36,10 @@ MOST_SHARE = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Of one process, in MiB: resident before training, the greatest; and pairs a second."""
+    """Of one process, in MiB: resident before training, the greatest until then, the greatest until its end; and pairs a second."""
 
     loaded: float
+    loading_peak: float
     peak: float
     rate: float
 
@@ -59,9 +61,9 @@ def status_mib(name: str) -> float:
 def accord_side(trees: Sequence[Tree]) -> Memory:
     """Train with Accord."""
     trainee = trainee_of(VARIANTS["inside"])
-    loaded = status_mib("VmRSS")
+    loaded, loading_peak = status_mib("VmRSS"), status_mib("VmHWM")
     seconds = train(trainee, trees, pick_device())
-    return Memory(loaded, status_mib("VmHWM"), len(trees) / seconds)
+    return Memory(loaded, loading_peak, status_mib("VmHWM"), len(trees) / seconds)
 
 
 def trl_side(trees: Sequence[Tree], batch_size: int, targets: Sequence[str]) -> Memory:
@@ -74,9 +76,9 @@ def trl_side(trees: Sequence[Tree], batch_size: int, targets: Sequence[str]) -> 
     with tempfile.TemporaryDirectory() as output:
         trainer = make_trainer(resolve("starter"), VARIANTS["inside"], targets, setup, output)
         give(trainer, VARIANTS["inside"], setup, trees)
-        loaded = status_mib("VmRSS")
+        loaded, loading_peak = status_mib("VmRSS"), status_mib("VmHWM")
         rate = time_trainer(trainer, len(trees), pick_device())
-        return Memory(loaded, status_mib("VmHWM"), rate)
+        return Memory(loaded, loading_peak, status_mib("VmHWM"), rate)
 
 
 def measure(side: str, rows: Path, batch_size: int = 0) -> Memory:
@@ -87,7 +89,8 @@ def measure(side: str, rows: Path, batch_size: int = 0) -> Memory:
         raise SystemExit(f"{side} ended with code {done.returncode}:\n{done.stderr[-2000:]}")
     found = Memory(**json.loads(done.stdout.strip().splitlines()[-1]))
     name = side if side == "accord" else f"{side}, batch {batch_size}"
-    say(f"{name}: loaded {found.loaded:.0f} MiB, peak {found.peak:.0f} MiB, {found.rate:.3f} pairs/s")
+    at_peak = "" if found.peak > found.loading_peak else " (that of loading)"
+    say(f"{name}: loaded {found.loaded:.0f} MiB, peak {found.peak:.0f} MiB{at_peak}, {found.rate:.3f} pairs/s")
     return found
 
 
@@ -163,6 +166,9 @@ def report(
             "met": ratio <= MOST_SHARE,
             "loaded": {
                 side: statistics.median(m.loaded for m in all_) for side, all_ in (("ours", ours), ("peer", peer))
+            },
+            "loading_peak": {
+                side: statistics.median(m.loading_peak for m in all_) for side, all_ in (("ours", ours), ("peer", peer))
             },
             "peer_batch_size": fastest,
             "peer_sweep": {str(size): asdict(m) for size, m in sweep.items()},
