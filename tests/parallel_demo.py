@@ -1,6 +1,7 @@
-"""Trains small problems in as many processes as start it; the first writes losses, gradients and weights to OUT.
+"""Trains small problems in as many processes as start it; the first writes losses, metrics and weights to OUT.
 
-Run by the tests: `python -m torch.distributed.run --standalone --nproc_per_node 2 parallel_demo.py OUT`.
+Run by the tests: `python -m torch.distributed.run --standalone --nproc_per_node 2 parallel_demo.py OUT`, or `accelerate launch`
+with a configuration that spreads the weights.
 """
 
 import json
@@ -10,31 +11,115 @@ from pathlib import Path
 
 import torch
 import training_demo as demo
+from tiny_llama import tiny
 
+from accord.models.reward import score_head, with_score_head
+from accord.models.sharded import is_sharded, trained_state
 from accord.models.tree import Tree, head_weight
 from accord.objectives.kto import kto
+from accord.recipes.settings import AlignSettings, TrainingSettings
+from accord.recipes.training import (
+    make_trainee,
+    pair_objective,
+    save_model,
+    train_on_demonstrations,
+    train_on_pairs,
+)
 from accord.train.mixture import Mixture
 from accord.train.offline import TrainSettings, fit
 from accord.train.parallel import is_main, n_processes
 from accord.train.preferences import Marked, answer_logps, mismatched_trees
-from accord.train.states import NOTHING_FROZEN
-from accord.types import Silent
+from accord.train.rewards import Ranking, reward_task
+from accord.train.states import NOTHING_FROZEN, freeze_states
+from accord.types import Demonstration, Message, Prompt, Silent
 
 # 5 rows a step: one process has more of them than the other, and the last step of a pass has fewer still.
 SETTINGS = TrainSettings(epochs=2, rows_per_step=5, token_budget=40, seed=3, learning_rate=1e-3)
 
 
-def kto_problem(folder):
+def of_task(problem, folder):
+    """A problem that is a model and a task."""
+    model, task = problem(folder)
+    return model, fit(model, task, SETTINGS, folder, Silent(), "demo", demo.Clock())
+
+
+def kto_problem(model, head):
     """Marked answers; the level they are held against is that of a whole step."""
-    model, trees = demo.lora(0, std=0.1), [Tree(t.prompt, t.answers[:1]) for t in demo.trees(16, 1)]
-    head, others = head_weight(model), mismatched_trees(trees)
+    trees = [Tree(t.prompt, t.answers[:1]) for t in demo.trees(16, 1)]
+    others = mismatched_trees(trees)
     ref_R, other_R = (answer_logps(model, rows, NOTHING_FROZEN, head)[:, 0] - 0.1 for rows in (trees, others))
     marks = torch.tensor([i % 3 > 0 for i in range(16)])
     part = Marked(head, marks, ref_R, others, other_R, partial(kto, beta=0.5))
     return model, Mixture(trees, [0] * 16, (part,), NOTHING_FROZEN)
 
 
-PROBLEMS = {"sft": demo.sft_problem, "dpo": demo.dpo_problem, "kto": kto_problem}
+def kto_alone(folder):
+    model = demo.lora(0, std=0.1)
+    return kto_problem(model, head_weight(model))
+
+
+def trainee_of(folder, **settings):
+    return make_trainee(tiny(), TrainingSettings(rank=4, **settings))
+
+
+def pairs(folder, **settings):
+    trainee = trainee_of(folder, **settings)
+    result = train_on_pairs(trainee, demo.trees(16, 2), pair_objective("dpo"), SETTINGS, folder, Silent())
+    save_model(trainee, folder / "model", "card", 1.0, "tiny")
+    return trainee.model, result
+
+
+def marked(folder):
+    trainee = trainee_of(folder)
+    return of_task(lambda _: kto_problem(trainee.model, trainee.head), folder)
+
+
+def reward(folder):
+    trainee = make_trainee(with_score_head(tiny()), TrainingSettings(rank=4))
+    trees = demo.trees(16, 2)
+    states = freeze_states(trainee.model, trees, 0, [False] * 16, folder, Silent())
+    task = reward_task(trees, [Ranking(((0, 1),))] * 16, states, score_head(trainee.model), 0.01)
+    result = fit(trainee.model, task, SETTINGS, folder, Silent(), "reward", demo.Clock())
+    save_model(trainee, folder / "model", "card", 1.0, "tiny")
+    return trainee.model, result
+
+
+def demonstrations(folder, **settings):
+    """SFT with the term that keeps the base model on benign prompts."""
+    asked = AlignSettings(rank=4, sft_epochs=2, rows_per_step=5, sft_learning_rate=1e-3, **settings)
+    trainee = make_trainee(tiny(), asked)
+    rows = [
+        Demonstration(
+            Prompt(
+                id=f"p{i}",
+                messages=(Message("user", f"what is the water of {i}"),),
+                kind="harmful" if i % 2 else "ordinary",
+                clause="H1",
+                family=f"f{i}",
+                split="train",
+            ),
+            f"the harbour {i * 7} that is",
+        )
+        for i in range(12)
+    ]
+    return trainee.model, train_on_demonstrations(trainee, rows, asked, folder, Silent())
+
+
+ALONE = {  # models that nobody asked to be spread
+    "sft": partial(of_task, demo.sft_problem),
+    "dpo": partial(of_task, demo.dpo_problem),
+    "kto": partial(of_task, kto_alone),
+}
+WHOLE_RUNS = {
+    "lora": pairs,
+    "upper layers": partial(pairs, first_layer=2),
+    "full": partial(pairs, method="full"),
+    "marked": marked,
+    "reward": reward,
+    "retained": demonstrations,
+    "retained, full": partial(demonstrations, method="full"),
+}
+PROBLEMS = ALONE | WHOLE_RUNS
 
 
 def main(out):
@@ -43,12 +128,16 @@ def main(out):
     for name, problem in PROBLEMS.items():
         folder = out / name
         folder.mkdir(parents=True, exist_ok=True)
-        model, task = problem(folder)
-        result = fit(model, task, SETTINGS, folder, Silent(), name)
+        model, result = problem(folder)
+        weights = trained_state(model)
+        resumed, again = problem(folder)  # all is done: weights and log are the checkpoint's
         found[name] = {
+            "sharded": is_sharded(model),
             "losses": [step.loss for step in result.steps],
             "metrics": [dict(step.metrics) for step in result.steps],
-            "weights": [x for p in demo.trained(model) for x in p.detach().flatten().tolist()],
+            "weights": [x for w in weights.values() for x in w.flatten().tolist()],
+            "resumed": again.steps == result.steps
+            and all(torch.equal(w, weights[n]) for n, w in trained_state(resumed).items()),
         }
     if is_main():
         (out / "found.json").write_text(json.dumps(found))

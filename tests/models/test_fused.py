@@ -69,9 +69,24 @@ def test_a_cache_grows_as_without():
     torch.testing.assert_close(torch.cat([first.logits, second.logits], 1), whole, atol=1e-4, rtol=1e-4)
 
 
-def test_what_is_trained_itself_and_what_is_not_known_are_left_alone():
-    layer = tiny_causal_lm().requires_grad_(True).model.layers[0]
-    assert not any(fused(m) for m in layer.modules())
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+def test_a_model_whose_every_weight_is_trained(dtype, tolerance):
+    model, rows = tiny_causal_lm(), demo.trees(6, 2)
+    for name, parameter in model.named_parameters():
+        if "norm" in name:
+            parameter.data += torch.linspace(-0.5, 0.5, parameter.numel())
+    model = model.to(dtype).requires_grad_(True)
+    expected = outcome(model, rows)
+    with packed(model):
+        kinds = {type(m.forward) for m in model.modules() if "forward" in vars(m)}
+        found = outcome(model, rows)
+    assert kinds == {GatedUnit, RotatedAttention, RootMeanSquare}
+    for a, b in zip(found, expected, strict=True):
+        assert b.norm() > 0.1
+        assert (a - b).norm() <= tolerance * b.norm()
+
+
+def test_what_is_not_known_is_left_alone():
     config = Qwen2Config(
         vocab_size=50,
         hidden_size=32,

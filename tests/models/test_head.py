@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from accord.models.head import CHUNK_ROWS, any_of_logps, forward_kl, token_logps
+from accord.models.head import CHUNK_ROWS, TRAINED_CHUNK_ROWS, any_of_logps, forward_kl, token_logps
 from accord.models.projection import Projection
 
-N, D, V = CHUNK_ROWS * 2 + 37, 16, 50
+N, D, V = TRAINED_CHUNK_ROWS + CHUNK_ROWS + 37, 16, 50  # more than one chunk of either kind
 KINDS = ["frozen tensor", "packed", "trained"]
 
 

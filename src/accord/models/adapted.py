@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from accord.models.projection import Projection, can_pack
 
@@ -41,6 +42,36 @@ class AdaptedProjection:
         weights = [w for adapter in adapters for w in (adapter[:2] if adapter else (None, None))]
         scales = [adapter[2] if adapter else 0.0 for adapter in adapters]
         return cast(Tensor, _Adapted.apply(x, self.base, self.widths, scales, *weights))  # type: ignore[no-untyped-call]
+
+
+class TrainedProjection:
+    """The map x -> x W^T + b of several layers of one input whose weights are trained, their outputs side by side."""
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        self.layers: Sequence[Any] = layers
+        self.widths = [layer.out_features for layer in self.layers]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the layers' outputs side by side; differentiable in x, weights and biases. Shapes [..., in] -> [..., out]."""
+        bias = None if self.layers[0].bias is None else torch.cat([layer.bias for layer in self.layers])
+        return F.linear(x, torch.cat([layer.weight for layer in self.layers]), bias)
+
+
+def joined(layers: Sequence[nn.Module]) -> AdaptedProjection | TrainedProjection:
+    """Return what runs layers of one input as one product (`can_join`)."""
+    return AdaptedProjection(layers) if can_adapt(layers) else TrainedProjection(layers)
+
+
+def can_join(layers: Sequence[nn.Module]) -> bool:
+    """Whether layers of one input can be one product: frozen maps and their adapters, or plain maps that are trained."""
+    if can_adapt(layers):
+        return True
+    plain: Sequence[Any] = layers
+    return (
+        all(type(layer) is nn.Linear and layer.weight.requires_grad for layer in plain)
+        and len({(m.in_features, m.weight.dtype, m.weight.device, m.bias is None) for m in plain}) == 1
+        and can_pack(plain[0].weight)
+    )
 
 
 def can_adapt(layers: Sequence[nn.Module]) -> bool:

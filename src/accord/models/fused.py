@@ -20,7 +20,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP, LlamaRMSNorm, eager_attention_forward
 
 from accord.models import kernels
-from accord.models.adapted import AdaptedProjection, can_adapt
+from accord.models.adapted import can_join, joined
 
 
 class Fused(ABC):
@@ -38,7 +38,7 @@ class GatedUnit(Fused):
 
     def __init__(self, module: Any) -> None:
         self.stacked = [module.gate_proj, module.up_proj]
-        self.gate_up, self.down = AdaptedProjection(self.stacked), module.down_proj
+        self.gate_up, self.down = joined(self.stacked), module.down_proj
 
     def __call__(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Return the unit's output. Shape as x."""
@@ -51,7 +51,7 @@ class RotatedAttention(Fused):
     def __init__(self, module: Any) -> None:
         self.module = module
         self.stacked = [module.q_proj, module.k_proj, module.v_proj]
-        self.qkv = AdaptedProjection(self.stacked)
+        self.qkv = joined(self.stacked)
 
     def __call__(  # type: ignore[override]
         self,
@@ -78,10 +78,10 @@ class RotatedAttention(Fused):
 
 
 class RootMeanSquare(Fused):
-    """x / rms(x) * w with a frozen w."""
+    """x / rms(x) * w."""
 
     def __init__(self, module: Any) -> None:
-        self.weight, self.epsilon = module.weight.detach(), float(module.variance_epsilon)
+        self.weight, self.epsilon = module.weight, float(module.variance_epsilon)
 
     def __call__(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Return the normalised states. Shape as x."""
@@ -91,11 +91,11 @@ class RootMeanSquare(Fused):
 def fused(module: nn.Module) -> Fused | None:
     """Return what runs a module's forward pass in its stead, or None where its mathematics is not known here."""
     found: Any = module
-    if type(module) is LlamaMLP and found.config.hidden_act == "silu" and can_adapt([found.gate_proj, found.up_proj]):
+    if type(module) is LlamaMLP and found.config.hidden_act == "silu" and can_join([found.gate_proj, found.up_proj]):
         return GatedUnit(module)
-    if type(module) is LlamaAttention and can_adapt([found.q_proj, found.k_proj, found.v_proj]):
+    if type(module) is LlamaAttention and can_join([found.q_proj, found.k_proj, found.v_proj]):
         return RotatedAttention(module)
-    if type(module) is LlamaRMSNorm and not found.weight.requires_grad:
+    if type(module) is LlamaRMSNorm:
         return RootMeanSquare(module)
     return None
 
@@ -142,9 +142,11 @@ class _Norm(torch.autograd.Function):
         return cast(Tensor, y).view(x.shape)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         x, weight, r = ctx.saved_tensors
-        return kernels.norm_backward(_rows(grads[0]), _rows(x), weight, r).view(x.shape), None, None
+        grad_ND, x_ND = _rows(grads[0]), _rows(x)
+        dw = kernels.norm_weight_gradient(grad_ND, x_ND, r).to(weight.dtype) if ctx.needs_input_grad[1] else None
+        return kernels.norm_backward(grad_ND, x_ND, weight, r).view(x.shape), dw, None
 
 
 def _rows(x: Tensor) -> Tensor:

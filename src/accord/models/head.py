@@ -9,37 +9,58 @@ Shapes: N positions, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from accord.models.kernels import divergence, softmax_and_norm
+from accord.models.kernels import divergence, log_norm, softmax_and_norm, softmax_times
 from accord.models.projection import Projection
+from accord.models.tree import head_weight
 
 CHUNK_ROWS = 256
+# Rows a chunk where the head is trained: its gradient, as large as itself, is added to once a chunk.
+TRAINED_CHUNK_ROWS = 1024
 _NEVER = -1e4
 
 
-def token_logps(hidden_ND: Tensor, head: Projection | Tensor, targets_N: Tensor) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class LiveHead:
+    """The head of a model whose weights are spread over processes: its weight is another tensor in each forward pass."""
+
+    model: nn.Module
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight [V, D], between a forward pass and the end of its backward pass."""
+        return head_weight(self.model)
+
+
+# The weight [V, D], trained or not; a frozen head's packed weight; or where the weight is to be found.
+Head = Projection | Tensor | LiveHead
+
+
+def token_logps(hidden_ND: Tensor, head: Head, targets_N: Tensor) -> Tensor:
     """Return log p(target) at each position, in fp32. Shape [N].
 
-    `head` is the weight [V, D], trained or not, or a frozen head's packed `Projection`. Differentiable in `hidden_ND`, and in
-    the weight where it is trained.
+    Differentiable in `hidden_ND`, and in the head's weight where it is trained.
     """
-    if isinstance(head, Tensor) and head.requires_grad:
-        return _chunked(_logps_of_rows, hidden_ND, head, targets_N)
-    return cast(Tensor, _FrozenHeadLogps.apply(hidden_ND, _projection(head), targets_N))  # type: ignore[no-untyped-call]
+    given = _now(head)
+    if isinstance(given, Tensor) and given.requires_grad:
+        return cast(Tensor, _TrainedHeadLogps.apply(hidden_ND, given, targets_N))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _FrozenHeadLogps.apply(hidden_ND, _projection(given), targets_N))  # type: ignore[no-untyped-call]
 
 
-def any_of_logps(hidden_BD: Tensor, head: Projection | Tensor, sets_BS: Tensor) -> Tensor:
+def any_of_logps(hidden_BD: Tensor, head: Head, sets_BS: Tensor) -> Tensor:
     """Return the log-probability, at each position, that the token is one of a set, in fp32. Shape [B].
 
     `sets_BS` lists each position's set; a token that is listed twice counts once.
     """
-    logits_BV = (head(hidden_BD) if isinstance(head, Projection) else F.linear(hidden_BD, head)).float()
+    given = _now(head)
+    logits_BV = (given(hidden_BD) if isinstance(given, Projection) else F.linear(hidden_BD, given)).float()
     listed_BS, _ = sets_BS.sort(dim=-1)
     again_BS = F.pad(listed_BS[:, 1:] == listed_BS[:, :-1], (1, 0))
     chosen_BS = logits_BV.gather(1, listed_BS).masked_fill(again_BS, -torch.inf)
@@ -48,9 +69,9 @@ def any_of_logps(hidden_BD: Tensor, head: Projection | Tensor, sets_BS: Tensor) 
 
 def forward_kl(
     hidden_ND: Tensor,
-    head: Projection | Tensor,
+    head: Head,
     reference_ND: Tensor,
-    reference_head: Projection | Tensor,
+    reference_head: Head,
     without_NS: Tensor | None = None,
 ) -> Tensor:
     """Return KL(reference || model) over the full vocabulary at each position, in fp32 nats. Shape [N].
@@ -58,16 +79,16 @@ def forward_kl(
     `reference_ND` are the reference model's last hidden states at the same positions; they carry no gradient. `without_NS` lists
     at each position tokens that are taken out of the reference's distribution, whose rest is scaled up to 1; -1 is none.
     """
-    reference = _projection(reference_head)
+    given, reference = _now(head), _projection(_now(reference_head))
     if without_NS is None:
         without_NS = torch.full((len(hidden_ND), 1), -1, device=hidden_ND.device)
-    if isinstance(head, Tensor) and head.requires_grad:
+    if isinstance(given, Tensor) and given.requires_grad:
 
         def rows(h: Tensor, w: Tensor, r: Tensor, x: Tensor) -> Tensor:
             return _kl_of_rows(h, w, _without(reference.forward(r), x))
 
-        return _chunked(rows, hidden_ND, head, reference_ND, without_NS)
-    return cast(Tensor, _FrozenHeadKL.apply(hidden_ND, _projection(head), reference_ND, reference, without_NS))  # type: ignore[no-untyped-call]
+        return _chunked(rows, hidden_ND, given, reference_ND, without_NS)
+    return cast(Tensor, _FrozenHeadKL.apply(hidden_ND, _projection(given), reference_ND, reference, without_NS))  # type: ignore[no-untyped-call]
 
 
 def _without(logits_NV: Tensor, without_NS: Tensor) -> Tensor:
@@ -81,9 +102,8 @@ def _projection(head: Projection | Tensor) -> Projection:
     return head if isinstance(head, Projection) else Projection(head)
 
 
-def _logps_of_rows(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
-    logps_NV = F.log_softmax(F.linear(hidden_ND, weight_VD).float(), dim=-1)
-    return logps_NV.gather(1, targets_N[:, None]).squeeze(1)
+def _now(head: Head) -> Projection | Tensor:
+    return head.weight if isinstance(head, LiveHead) else head
 
 
 def _kl_of_rows(hidden_ND: Tensor, weight_VD: Tensor, reference_logits_NV: Tensor) -> Tensor:
@@ -122,6 +142,39 @@ class _FrozenHeadLogps(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
         (slope_ND,) = ctx.saved_tensors
         return (grads[0][:, None] * slope_ND).to(slope_ND.dtype), None, None
+
+
+class _TrainedHeadLogps(torch.autograd.Function):
+    """As `_FrozenHeadLogps`, and dW = (onehot(y) - p)^T (g h): the logits are computed again for it, nothing [N, V] is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+        logps_N = torch.empty(hidden_ND.shape[0], dtype=torch.float32, device=hidden_ND.device)
+        norm_N = torch.empty_like(logps_N)
+        for rows in _row_chunks(hidden_ND):
+            logits = F.linear(hidden_ND[rows], weight_VD)
+            norm_N[rows] = log_norm(logits)
+            logps_N[rows] = logits.gather(1, targets_N[rows, None]).squeeze(1).float() - norm_N[rows]
+        ctx.save_for_backward(hidden_ND, weight_VD, targets_N, norm_N)
+        return logps_N
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        hidden_ND, weight_VD, targets_N, norm_N = ctx.saved_tensors
+        dh_ND = torch.empty_like(hidden_ND)
+        dw_VD = torch.zeros_like(weight_VD, dtype=torch.float32)
+        for rows in _row_chunks(hidden_ND):
+            grad_N = grads[0][rows]
+            slope = softmax_times(F.linear(hidden_ND[rows], weight_VD), norm_N[rows, None], -grad_N[:, None])
+            slope[torch.arange(len(grad_N), device=slope.device), targets_N[rows]] += grad_N.to(slope.dtype)
+            dh_ND[rows] = slope @ weight_VD
+            dw_VD += slope.t() @ hidden_ND[rows]
+        return dh_ND, dw_VD.to(weight_VD.dtype), None
+
+
+def _row_chunks(hidden_ND: Tensor) -> list[slice]:
+    n = hidden_ND.shape[0]
+    return [slice(start, start + TRAINED_CHUNK_ROWS) for start in range(0, n, TRAINED_CHUNK_ROWS)]
 
 
 class _FrozenHeadKL(torch.autograd.Function):

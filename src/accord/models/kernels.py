@@ -112,6 +112,12 @@ def norm_backward(grad_ND: Tensor, x_ND: Tensor, weight_D: Tensor, r: Tensor) ->
 
 
 @Kernel
+def norm_weight_gradient(grad_ND: Tensor, x_ND: Tensor, r: Tensor) -> Tensor:
+    """Return dw = sum over positions of g x r, in fp32. Shape [D]."""
+    return (grad_ND.float() * (x_ND.float() * r)).sum(0)
+
+
+@Kernel
 def gate(gate_up_NF: Tensor) -> Tensor:
     """Return silu(g) u of g and u side by side. Shapes [N, 2 F] -> [N, F]."""
     g, u = gate_up_NF.chunk(2, -1)
@@ -138,6 +144,18 @@ def softmax_and_norm(logits_NV: Tensor) -> tuple[Tensor, Tensor]:
     wide = logits_NV.float()
     norm_N1 = torch.logsumexp(wide, -1, keepdim=True)
     return (wide - norm_N1).exp().to(logits_NV.dtype), norm_N1.squeeze(-1)
+
+
+@Kernel
+def log_norm(logits_NV: Tensor) -> Tensor:
+    """Return log sum exp x, in fp32. Shape [N]."""
+    return torch.logsumexp(logits_NV.float(), -1)
+
+
+@Kernel
+def softmax_times(logits_NV: Tensor, norm_N1: Tensor, factor_N1: Tensor) -> Tensor:
+    """Return c softmax(x), given log sum exp x, in the logits' format. Shape [N, V]."""
+    return ((logits_NV.float() - norm_N1).exp() * factor_N1).to(logits_NV.dtype)
 
 
 @Kernel

@@ -10,6 +10,7 @@ from torch import nn
 
 from accord.models.adapted import AdaptedProjection, base_of, can_adapt
 from accord.models.fused import fused
+from accord.models.sharded import is_sharded
 
 
 @contextmanager
@@ -17,8 +18,12 @@ def packed(model: nn.Module) -> Iterator[None]:
     """Run every frozen `nn.Linear` of the model through its packed weight, for as long as the context lasts.
 
     A LoRA layer over such a map is run with it as one product, and what is known to be many small operations as few large ones.
-    Weights must not change inside the context, an adapter's apart: what runs is the packed copy.
+    Frozen weights must not change inside the context: what runs is the packed copy. A model whose weights are spread over
+    processes is run as it is.
     """
+    if is_sharded(model):
+        yield
+        return
     kept: list[nn.Module] = []
     within: set[nn.Module] = set()
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from accord.models.attention import Segment, by_segment
+from accord.models.sharded import run
 
 MAX_PADDING = 0.05
 # Positions a batch where nothing is kept for a backward pass.
@@ -336,7 +337,7 @@ def _inner(model: Any) -> Any:
 
 def last_states(model: nn.Module, batch: TreeBatch) -> Tensor:
     """Return the last hidden state at each position. Shape [B, L, D]."""
-    return _run(decoder_of(model), batch, input_ids=batch.ids_BL)
+    return _run(model, decoder_of(model), batch, input_ids=batch.ids_BL)
 
 
 def answer_states(model: nn.Module, batch: TreeBatch) -> Tensor:
@@ -347,19 +348,19 @@ def answer_states(model: nn.Module, batch: TreeBatch) -> Tensor:
 def lower_states(model: nn.Module, batch: TreeBatch, first_layer: int) -> Tensor:
     """Return the hidden states that enter layer `first_layer`. Shape [B, L, D]; no gradient."""
     with torch.no_grad(), _layers(decoder_of(model), slice(0, first_layer), norm=False) as lower:
-        return _run(lower, batch, input_ids=batch.ids_BL)
+        return _run(model, lower, batch, input_ids=batch.ids_BL)
 
 
 def upper_states(model: nn.Module, batch: TreeBatch, entering_BLD: Tensor, first_layer: int) -> Tensor:
     """As `last_states`, from what `lower_states` returned: only layers from `first_layer` on are run."""
     with _layers(decoder_of(model), slice(first_layer, None), norm=True) as upper:
-        return _run(upper, batch, inputs_embeds=entering_BLD)
+        return _run(model, upper, batch, inputs_embeds=entering_BLD)
 
 
-def _run(decoder: Any, batch: TreeBatch, **inputs: Tensor) -> Tensor:
+def _run(model: nn.Module, decoder: Any, batch: TreeBatch, **inputs: Tensor) -> Tensor:
     if batch.mask_B1LL is None:
         # Rows begin at position 0 and padding stands behind: what a model makes of positions by itself is right.
-        output = decoder(attention_mask=batch.real_BL.long(), use_cache=False, **inputs)
+        output = run(model, decoder, attention_mask=batch.real_BL.long(), use_cache=False, **inputs)
         return output.last_hidden_state  # type: ignore[no-any-return]
     mask_B1LL = batch.mask_B1LL
     if decoder.config._attn_implementation == "eager":
@@ -368,7 +369,9 @@ def _run(decoder: Any, batch: TreeBatch, **inputs: Tensor) -> Tensor:
             ~mask_B1LL, torch.finfo(decoder.dtype).min
         )
     with by_segment(decoder, batch.segments, mask_B1LL):
-        output = decoder(attention_mask=mask_B1LL, position_ids=batch.positions_BL, use_cache=False, **inputs)
+        output = run(
+            model, decoder, attention_mask=mask_B1LL, position_ids=batch.positions_BL, use_cache=False, **inputs
+        )
     return output.last_hidden_state  # type: ignore[no-any-return]
 
 

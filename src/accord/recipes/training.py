@@ -17,19 +17,21 @@ from transformers import PreTrainedTokenizerBase
 from accord.errors import DataError
 from accord.models.adapters import add_lora, n_layers
 from accord.models.chat import ChatFormat
+from accord.models.head import Head, LiveHead
 from accord.models.load import LoadedModel, window
 from accord.models.packed import packed
 from accord.models.projection import Projection
-from accord.models.tree import Tree, head_weight
+from accord.models.sharded import is_sharded, shard, sharding_asked, trained_state, value_of
+from accord.models.tree import Tree, decoder_of, head_weight
 from accord.objectives.pairs import Pairs
 from accord.objectives.reduction import Losses
 from accord.recipes.settings import AlignSettings
 from accord.resolve import resolve
 from accord.runs.folder import Stage, open_run
-from accord.runs.tensors import load_tensors, save_tensors
+from accord.train.checkpoint import restore_weights
 from accord.train.imitation import common_onsets, refusal_forks, sft_task
-from accord.train.offline import TrainResult, TrainSettings, fit, read_result, restore_weights
-from accord.train.parallel import is_main, main_first, wait
+from accord.train.offline import TrainResult, TrainSettings, fit, read_result
+from accord.train.parallel import is_main, kept, main_first, wait
 from accord.train.preferences import answer_logps, preference_task
 from accord.train.states import freeze_states
 from accord.types import Comparison, Demonstration, Message, Progress
@@ -59,8 +61,10 @@ class Trainee:
     first_layer: int
 
     @property
-    def head(self) -> Projection | Tensor:
+    def head(self) -> Head:
         """The language-model head, packed where it is frozen."""
+        if is_sharded(self.model):
+            return LiveHead(self.model)
         weight = head_weight(self.model)
         return weight if weight.requires_grad else Projection(weight)
 
@@ -110,15 +114,26 @@ class Adapting(Protocol):
 
 
 def make_trainee(loaded: LoadedModel, settings: Adapting) -> Trainee:
-    """Put adapters on the upper layers, or make every weight trainable. The seed fixes the adapters' first weights."""
+    """Put adapters on the upper layers, or make every weight trainable. The seed fixes the adapters' first weights.
+
+    Where the run was launched with a configuration that spreads weights over processes, they are spread.
+    """
     torch.manual_seed(settings.seed)
     chat = ChatFormat(loaded.tokenizer)
+    spread = sharding_asked()
     if settings.method == "full":
-        loaded.model.float().requires_grad_(True)
-        return Trainee(loaded, chat, loaded.model, 0)
-    total = n_layers(loaded.model)
-    first_layer = settings.first_layer if settings.first_layer >= 0 else round(0.4 * total)
-    return Trainee(loaded, chat, add_lora(loaded, settings.rank, first_layer), first_layer)
+        compute = loaded.model.dtype
+        if spread:
+            loaded.model.float()  # each process steps its part in fp32; the layers run on what is rounded from it
+        trainee = Trainee(loaded, chat, loaded.model.requires_grad_(True), 0)
+    else:
+        compute = None
+        total = n_layers(loaded.model)
+        first_layer = settings.first_layer if settings.first_layer >= 0 else round(0.4 * total)
+        trainee = Trainee(loaded, chat, add_lora(loaded, settings.rank, first_layer), first_layer)
+    if spread:
+        shard(trainee.model, decoder_of(trainee.model).layers, compute)
+    return trainee
 
 
 def train_on_demonstrations(
@@ -146,8 +161,7 @@ def train_on_demonstrations(
     head = trainee.head
     with packed(trainee.model):
         states = freeze_states(trainee.model, trees, trainee.first_layer, want_last, folder, progress)
-    # The base model's head: the weight itself where it is frozen, a copy of it where it will be trained.
-    reference_head = head if isinstance(head, Projection) else head.detach().clone()
+    reference_head = _reference_head(trainee)
     onsets = common_onsets(trees, learned)
     forks = refusal_forks(trees, learned)
     task = sft_task(
@@ -155,6 +169,14 @@ def train_on_demonstrations(
     )
     dials = _dials(settings, settings.sft_epochs, settings.sft_learning_rate, settings.seed)
     return fit(trainee.model, task, dials, folder, progress, "SFT", units=matched_rows(demonstrations))
+
+
+def _reference_head(trainee: Trainee) -> Head:
+    """Return the base model's head: the weight itself where it is frozen, a copy of it where it will be trained."""
+    weight = head_weight(trainee.model)
+    if not weight.requires_grad:
+        return trainee.head
+    return value_of(weight.detach()).to(trainee.loaded.model.dtype, copy=True)
 
 
 def matched_rows(demonstrations: Sequence[Demonstration]) -> list[list[int]]:
@@ -230,14 +252,13 @@ def train_on_pairs(
 ) -> TrainResult:
     """Prefer one answer to another, from the model as it is now, which is its own reference."""
     head = trainee.head
-    reference_file = folder / "reference.safetensors"
     with packed(trainee.model):
         states = freeze_states(trainee.model, trees, trainee.first_layer, [False] * len(trees), folder, progress)
-        with main_first():
-            if objective.needs_reference and not reference_file.exists():
-                stage = "reference log-probabilities"
-                save_tensors(reference_file, answer_logps(trainee.model, trees, states, head, progress, stage))
-    ref_logps = load_tensors(reference_file) if objective.needs_reference else None
+        ref_logps = None
+        if objective.needs_reference:
+            stage = "reference log-probabilities"
+            compute = partial(answer_logps, trainee.model, trees, states, head, progress, stage)
+            ref_logps = kept(folder / "reference.safetensors", trainee.model, compute)
     task = preference_task(trees, states, head, ref_logps, objective.loss, preference, objective.name)
     return fit(trainee.model, task, dials, folder, progress, objective.name.upper().replace("_", " "))
 
@@ -312,17 +333,19 @@ def save_model(
     `scale` is folded into the adapter, so that what is loaded acts at the strength that was measured. `tokenizer` is written
     instead of the loaded one.
     """
+    model: Any = trainee.model
+    # Where weights are spread, all processes bring them together.
+    state = trained_state(model) if is_sharded(model) else None
     if not is_main():
         return
-    model: Any = trainee.model
-    if trainee.first_layer or hasattr(model, "peft_config"):
+    if hasattr(model, "peft_config"):
         config = model.peft_config["default"]
         config.base_model_name_or_path = base_name
-        kept = config.lora_alpha
-        config.lora_alpha = kept * scale
-        model.save_pretrained(folder)
-        config.lora_alpha = kept
+        alpha = config.lora_alpha
+        config.lora_alpha = alpha * scale
+        model.save_pretrained(folder, state_dict=state)
+        config.lora_alpha = alpha
     else:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=state)
     (tokenizer or trainee.loaded.tokenizer).save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from accord.data.ratings import read_ratings
 from accord.models.load import load_model, published_name
@@ -24,10 +25,9 @@ from accord.recipes.training import (
     train_stage,
 )
 from accord.runs.atomic import file_digest
-from accord.runs.tensors import load_tensors, save_tensors
 from accord.train.mixture import Mixture
 from accord.train.offline import fit
-from accord.train.parallel import main_first
+from accord.train.parallel import kept
 from accord.train.preferences import Marked, answer_logps, mismatched_trees
 from accord.train.states import NOTHING_FROZEN, freeze_states
 from accord.types import Progress
@@ -62,17 +62,17 @@ def run_kto(
     stage = start_stage(out, asked, {**machine_facts(trainee), "reference": reference}, "kto", loaded)
 
     def train(folder: Path) -> Any:
-        head, reference_file = trainee.head, folder / "reference.safetensors"
+        head = trainee.head
         with packed(trainee.model):
             states = freeze_states(trainee.model, trees, trainee.first_layer, [False] * len(trees), folder, progress)
-            with main_first():
-                if not reference_file.exists():
-                    own = answer_logps(trainee.model, trees, states, head, progress, "reference log-probabilities")
-                    other = answer_logps(
-                        trainee.model, others, NOTHING_FROZEN, head, progress, "the same of other prompts' answers"
-                    )
-                    save_tensors(reference_file, torch.cat([own, other], 1))
-        ref_R2 = load_tensors(reference_file)
+
+            def reference() -> Tensor:
+                own = answer_logps(trainee.model, trees, states, head, progress, "reference log-probabilities")
+                said = "the same of other prompts' answers"
+                other = answer_logps(trainee.model, others, NOTHING_FROZEN, head, progress, said)
+                return torch.cat([own, other], 1)
+
+            ref_R2 = kept(folder / "reference.safetensors", trainee.model, reference)
         part = Marked(
             head=head,
             desirable=torch.tensor([r.desirable for r in ratings]),

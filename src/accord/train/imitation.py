@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accord.models.head import any_of_logps, forward_kl, token_logps
-from accord.models.projection import Projection
+from accord.models.head import Head, any_of_logps, forward_kl, token_logps
 from accord.models.tree import Tree, TreeBatch
 from accord.objectives.onset import onset
 from accord.objectives.reduction import Losses, Totals
@@ -37,7 +36,7 @@ class Learned(Part):
     """
 
     trees: Sequence[Tree]
-    head: Projection | Tensor
+    head: Head
     onsets: tuple[int, ...] = ()
     onset_tokens: int = 3
     name: str = "sft"
@@ -72,8 +71,8 @@ class Matched(Part):
 
     trees: Sequence[Tree]
     states: FrozenStates
-    head: Projection | Tensor
-    teacher_head: Projection | Tensor
+    head: Head
+    teacher_head: Head
     forks: Mapping[int, Mapping[int, tuple[int, ...]]] = field(default_factory=dict)
     objective: Callable[[Tensor, Tensor], Losses] = retain
     name: str = "retain"
@@ -112,8 +111,8 @@ def sft_task(
     trees: Sequence[Tree],
     learned: Sequence[bool],
     states: FrozenStates,
-    head: Projection | Tensor,
-    reference_head: Projection | Tensor,
+    head: Head,
+    reference_head: Head,
     onsets: tuple[int, ...],
     onset_tokens: int = 3,
     retain_coefficient: float = 1.0,

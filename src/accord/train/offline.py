@@ -16,19 +16,25 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from accord.errors import AccordError
 from accord.models.packed import packed
+from accord.models.sharded import is_sharded, value_of
+from accord.models.sharing import why_apart
 from accord.models.tree import Tree
 from accord.objectives.reduction import Losses, Totals, reduce
-from accord.runs.tensors import load_tensors, save_tensors
+from accord.runs.atomic import write_json
 from accord.train.batches import steps_of_epoch
-from accord.train.parallel import add_gradients, gather, is_main, same_everywhere, share_of, wait
+from accord.train.checkpoint import Position, load, read_logs, save
+from accord.train.masters import Masters, masters_of
+from accord.train.parallel import add_gradients, gather, is_main, same_everywhere, share_of, together, wait
 from accord.train.watch import StepLog, note_of, warnings_of
 from accord.types import Progress
 
 CHECKPOINT_EVERY_S = 30.0
+# Steps in a row whose loss or gradient is not finite; then the run ends.
+MOST_SKIPPED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +113,6 @@ def fit(
     if not task.trees:
         raise AccordError(f"{stage}: there is nothing to train on")
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise AccordError(f"{stage}: the model has no trainable weights")
-    optimizer = accelerator.prepare_optimizer(
-        torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    )
     plan = [
         rows
         for epoch in range(settings.epochs)
@@ -120,48 +120,42 @@ def fit(
             units or [[i] for i in range(len(task.trees))], settings.rows_per_step, settings.seed, epoch
         )
     ]
-    state = _State(folder / "checkpoint.safetensors", parameters, optimizer)
-    first, logs, skipped, skipped_in_a_row, spent, token_budget = state.load(settings.token_budget)
-    same_everywhere([p.data for p in parameters])
-    progress.start(stage, len(plan), "steps")
-    progress.advance(first)
-    began = saved = clock()
-    tokens, warned = 0, set(warnings_of(logs))
-    model.train()
-    with packed(model):
-        for step in range(first, len(plan)):
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * schedule(step, len(plan), settings.warmup)
-            sums, fitting = _gradients(model, task, plan[step], token_budget, accelerator, optimizer, parameters, stage)
-            if fitting < token_budget:
-                progress.say(f"{stage}: memory ran out; batches of {fitting} tokens from here on, not {token_budget}")
-                token_budget = fitting
-            log, ok = _step(sums, step, settings, accelerator, optimizer, parameters)
-            skipped_in_a_row = 0 if ok else skipped_in_a_row + 1
-            skipped += not ok
-            if skipped_in_a_row == 10:
-                raise AccordError(
-                    f"{stage}: 10 steps in a row had a loss or gradient that was not finite; rows {plan[step]}"
-                )
-            logs.append(log)
-            tokens += sum(task.trees[i].length for i in plan[step])
-            measured = {"loss": log.loss, **log.metrics, "learning_rate": optimizer.param_groups[0]["lr"]}
-            progress.measure(stage, step, {**measured, "tokens_per_s": tokens / max(clock() - began, 1e-9)})
-            progress.advance(1, note_of(log))
-            for code, sentence in warnings_of(logs).items():
-                if code not in warned:
-                    warned.add(code)
-                    progress.say(f"{stage}, step {step + 1}: {sentence}")
-            if clock() - saved >= CHECKPOINT_EVERY_S and is_main():
+    with packed(model), masters_of(model) as masters:
+        parameters = masters.parameters
+        if not parameters:
+            raise AccordError(f"{stage}: the model has no trainable weights")
+        optimizer = accelerator.prepare_optimizer(
+            torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        )
+        loop = _Loop(model, task, settings, accelerator, masters, optimizer, progress, stage)
+        at = load(folder, settings.token_budget, parameters, optimizer)
+        if is_sharded(model):
+            why_apart(model, task.trees)  # a trial is a step of all processes; later it might come to one alone
+        else:
+            same_everywhere([p.data for p in parameters])
+        masters.publish()
+        progress.start(stage, len(plan), "steps")
+        progress.advance(at.step)
+        began = saved = clock()
+        before, tokens, warned = at.seconds, 0, set(warnings_of(at.logs))
+        model.train()
+        while at.step < len(plan):
+            rows = plan[at.step]
+            loop.step(at, rows, schedule(at.step, len(plan), settings.warmup))
+            if at.skipped_in_a_row == MOST_SKIPPED:
+                raise _not_finite(stage, task, rows, folder)
+            tokens += sum(task.trees[i].length for i in rows)
+            loop.tell(at.logs, tokens / max(clock() - began, 1e-9), warned)
+            at.seconds = before + clock() - began
+            if together(clock() - saved >= CHECKPOINT_EVERY_S, model):
                 saved = clock()
-                state.save(step + 1, logs, skipped, skipped_in_a_row, spent + saved - began, token_budget)
-    model.eval()
-    progress.finish()
-    result = TrainResult(tuple(logs), skipped, spent + clock() - began)
-    if is_main():
-        state.save(len(plan), logs, skipped, skipped_in_a_row, result.seconds, token_budget)
-    wait()
-    return result
+                save(folder, at, parameters, optimizer)
+        model.eval()
+        progress.finish()
+        at.seconds = before + clock() - began
+        save(folder, at, parameters, optimizer)
+        wait()
+    return TrainResult(tuple(at.logs), at.skipped, at.seconds)
 
 
 @dataclass(slots=True)
@@ -177,51 +171,109 @@ class _Sums:
         self.metrics[name] = self.metrics.get(name, 0.0) + value
         self.counts[name] = self.counts.get(name, 0) + count
 
+    def means(self) -> dict[str, float]:
+        """Return each metric's mean."""
+        return {name: self.metrics[name] / self.counts[name] for name in self.metrics}
 
-def _gradients(
-    model: nn.Module,
-    task: Task,
-    rows: Sequence[int],
-    token_budget: int,
-    accelerator: Accelerator,
-    optimizer: Any,
-    parameters: Sequence[nn.Parameter],
-    stage: str,
-) -> tuple[_Sums, int]:
-    """Leave a step's gradient in the weights; return what was added up, and the budget at which it fitted into memory.
 
-    The totals are the whole step's, so that its loss and gradient are the same at any budget.
-    """
-    totals = task.totals(rows)
-    shared = task.before_step(model, rows)
-    own = share_of(task.trees, rows)
-    while True:
-        optimizer.zero_grad()
-        sums, memory_ran_out = _Sums(), False
-        micros = task.batches(model, own, token_budget)
-        try:
-            for micro in micros:
-                _add(sums, task.terms(model, micro, shared), totals, accelerator)
-        except RuntimeError as error:
-            # The CPU's allocator raises a plain RuntimeError.
-            if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
-                raise
-            memory_ran_out = True
-        smallest = memory_ran_out and max(map(len, micros)) == 1
-        ran_out, at_smallest = (any(x) for x in zip(*gather((memory_ran_out, smallest)), strict=True))
-        if not ran_out:
-            add_gradients(parameters)
-            return _added_up(gather(sums)), token_budget
-        if at_smallest:
-            longest = max(task.trees[i].length for i in rows)
-            raise AccordError(
-                f"{stage}: memory ran out on one row alone, of up to {longest} tokens; leave out such rows, train fewer layers, "
-                "or use a machine with more memory"
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """What every step of a run needs."""
+
+    model: nn.Module
+    task: Task
+    settings: TrainSettings
+    accelerator: Accelerator
+    masters: Masters
+    optimizer: Any
+    progress: Progress
+    stage: str
+
+    def step(self, at: Position, rows: Sequence[int], rate: float) -> None:
+        """Take one optimiser step, and note it in `at`."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * rate
+        sums, fitting = self._gradients(rows, at.token_budget)
+        if fitting < at.token_budget:
+            self.progress.say(
+                f"{self.stage}: memory ran out; batches of {fitting} tokens from here on, not {at.token_budget}"
             )
-        # Outside the handler, whose traceback holds the failed batch's tensors.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        token_budget //= 2
+            at.token_budget = fitting
+        norm = self.accelerator.clip_grad_norm_(self.masters.parameters, self.settings.max_grad_norm)
+        norm = math.nan if norm is None else float(value_of(norm))
+        finite = math.isfinite(sums.loss) and math.isfinite(norm)
+        if finite:
+            self.optimizer.step()
+            self.masters.publish()
+        else:
+            self.optimizer.zero_grad()
+        at.skipped_in_a_row = 0 if finite else at.skipped_in_a_row + 1
+        at.skipped += not finite
+        at.logs.append(StepLog(at.step, sums.loss, {**sums.means(), "gradient_norm": norm}))
+        at.step += 1
+
+    def tell(self, logs: Sequence[StepLog], tokens_per_s: float, warned: set[str]) -> None:
+        """Show the last step, and say what has not been said yet."""
+        log = logs[-1]
+        measured = {"loss": log.loss, **log.metrics, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        self.progress.measure(self.stage, log.step, {**measured, "tokens_per_s": tokens_per_s})
+        self.progress.advance(1, note_of(log))
+        for code, sentence in warnings_of(logs).items():
+            if code not in warned:
+                warned.add(code)
+                self.progress.say(f"{self.stage}, step {log.step + 1}: {sentence}")
+
+    def _gradients(self, rows: Sequence[int], token_budget: int) -> tuple[_Sums, int]:
+        """Leave a step's gradient in the weights; return what was added up, and the budget at which it fitted into memory.
+
+        The totals are the whole step's, so that its loss and gradient are the same at any budget.
+        """
+        task, model = self.task, self.model
+        totals = task.totals(rows)
+        shared = task.before_step(model, rows)
+        own = share_of(task.trees, rows)
+        while True:
+            self.optimizer.zero_grad()
+            sums, memory_ran_out = _Sums(), False
+            micros = task.batches(model, own, token_budget)
+            try:
+                for micro in micros:
+                    _add(sums, task.terms(model, micro, shared), totals, self.accelerator)
+                if is_sharded(model):
+                    self._keep_pace(len(micros), micros[-1] if micros else rows[:1], shared)
+            except RuntimeError as error:
+                # The CPU's allocator raises a plain RuntimeError.
+                ran_out = isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+                if not ran_out:
+                    raise
+                if is_sharded(model):
+                    raise self._too_large(rows, "in one of the processes, on rows") from error
+                memory_ran_out = True
+            smallest = memory_ran_out and max(map(len, micros)) == 1
+            ran_out, at_smallest = (any(x) for x in zip(*gather((memory_ran_out, smallest)), strict=True))
+            if not ran_out:
+                if not is_sharded(model):
+                    add_gradients(self.masters.parameters)
+                return _added_up(gather(sums)), token_budget
+            if at_smallest:
+                raise self._too_large(rows, "on one row alone")
+            # Outside the handler, whose traceback holds the failed batch's tensors.
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            token_budget //= 2
+
+    def _keep_pace(self, n_made: int, micro: Sequence[int], shared: Any) -> None:
+        """Run as many batches as the process that has the most: weights are brought together by all processes or not at all."""
+        for _ in range(max(gather(n_made)) - n_made):
+            terms = self.task.terms(self.model, micro, shared)
+            self.accelerator.backward(0.0 * torch.stack([term.losses.loss_B.sum() for term in terms]).sum())
+
+    def _too_large(self, rows: Sequence[int], where: str) -> AccordError:
+        longest = max(self.task.trees[i].length for i in rows)
+        return AccordError(
+            f"{self.stage}: memory ran out {where}, of up to {longest} tokens; leave out such rows, train fewer layers, "
+            "or use a machine with more memory"
+        )
 
 
 def _add(sums: _Sums, terms: Sequence[Term], totals: Mapping[str, Totals], accelerator: Accelerator) -> None:
@@ -242,24 +294,16 @@ def _added_up(parts: Sequence[_Sums]) -> _Sums:
     return total
 
 
-def _step(
-    sums: _Sums,
-    step: int,
-    settings: TrainSettings,
-    accelerator: Accelerator,
-    optimizer: Any,
-    parameters: Sequence[nn.Parameter],
-) -> tuple[StepLog, bool]:
-    """Step along the gradient, where it is finite; return what the step reports, and whether it was taken."""
-    norm = accelerator.clip_grad_norm_(parameters, settings.max_grad_norm)
-    finite = math.isfinite(sums.loss) and norm is not None and bool(torch.isfinite(norm))
-    if finite:
-        optimizer.step()
-    else:
-        optimizer.zero_grad()
-    metrics = {name: sums.metrics[name] / sums.counts[name] for name in sums.metrics}
-    metrics["gradient_norm"] = math.nan if norm is None else float(norm)
-    return StepLog(step, sums.loss, metrics), finite
+def _not_finite(stage: str, task: Task, rows: Sequence[int], folder: Path) -> AccordError:
+    """Keep the last step's rows for who looks for the cause, as token ids; return what ends the run."""
+    path = folder / "not-finite.json"
+    kept = [{"row": i, "prompt": task.trees[i].prompt, "answers": task.trees[i].answers} for i in rows]
+    if is_main():
+        write_json(path, kept)
+    return AccordError(
+        f"{stage}: {MOST_SKIPPED} steps in a row had a loss or gradient that was not finite; lower the rate, or look at the last "
+        f"one's {len(kept)} rows: {path} holds their numbers and token ids"
+    )
 
 
 def schedule(step: int, n_steps: int, warmup: float) -> float:
@@ -272,61 +316,4 @@ def schedule(step: int, n_steps: int, warmup: float) -> float:
 
 def read_result(folder: Path) -> TrainResult:
     """Return what a finished `fit` in `folder` returned, without training or loading a model."""
-    kept = load_tensors(folder / "checkpoint.safetensors")
-    return TrainResult(tuple(StepLog(*log) for log in kept["logs"]), int(kept["skipped"]), float(kept["seconds"]))
-
-
-def restore_weights(model: nn.Module, folder: Path) -> None:
-    """Give the model's trainable weights the values that a finished `fit` in `folder` left."""
-    _copy_weights(
-        [p for p in model.parameters() if p.requires_grad], load_tensors(folder / "checkpoint.safetensors")["weights"]
-    )
-
-
-def _copy_weights(parameters: Sequence[nn.Parameter], weights: Sequence[Tensor]) -> None:
-    with torch.no_grad():
-        for parameter, weight in zip(parameters, weights, strict=True):
-            parameter.copy_(weight)
-
-
-class _State:
-    """The checkpoint of a stage: trainable weights, optimiser, position, logs. One file, written whole or not at all."""
-
-    def __init__(self, path: Path, parameters: Sequence[nn.Parameter], optimizer: Any) -> None:
-        self.path, self.parameters, self.optimizer = path, parameters, optimizer
-
-    def save(
-        self,
-        step: int,
-        logs: Sequence[StepLog],
-        skipped: int,
-        skipped_in_a_row: int,
-        seconds: float,
-        token_budget: int,
-    ) -> None:
-        save_tensors(
-            self.path,
-            {
-                "step": step,
-                "weights": [p.detach().cpu() for p in self.parameters],
-                "optimizer": self.optimizer.state_dict(),
-                "rng": torch.get_rng_state(),
-                "logs": [(log.step, log.loss, dict(log.metrics)) for log in logs],
-                "skipped": skipped,
-                "skipped_in_a_row": skipped_in_a_row,
-                "seconds": seconds,
-                "token_budget": token_budget,
-            },
-        )
-
-    def load(self, token_budget: int) -> tuple[int, list[StepLog], int, int, float, int]:
-        if not self.path.exists():
-            return 0, [], 0, 0, 0.0, token_budget
-        kept = load_tensors(self.path)
-        _copy_weights(self.parameters, kept["weights"])
-        self.optimizer.load_state_dict(kept["optimizer"])
-        torch.set_rng_state(kept["rng"])
-        logs = [StepLog(step, loss, metrics) for step, loss, metrics in kept["logs"]]
-        counts = (int(kept[name]) for name in ("step", "skipped", "skipped_in_a_row", "token_budget"))
-        step, skipped, skipped_in_a_row, token_budget = counts
-        return step, logs, skipped, skipped_in_a_row, float(kept["seconds"]), token_budget
+    return TrainResult(*read_logs(folder))

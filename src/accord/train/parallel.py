@@ -1,7 +1,8 @@
 """One training run in several processes, as `accelerate launch` or torchrun start them: rows shared out, gradients added up.
 
-Every process holds the whole model and takes the same steps. A step's totals are counted over all its rows, so that a process's
-gradient is its part of the step's, and their sum is what one process alone would have: no mean of means.
+Every process holds the whole model, or its part of each weight (`models.sharded`), and takes the same steps. A step's totals are
+counted over all its rows, so that a process's gradient is its part of the step's, and their sum is what one process alone would
+have: no mean of means.
 
 With one process, everything here does nothing.
 """
@@ -9,15 +10,18 @@ With one process, everything here does nothing.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
 from torch import Tensor, distributed, nn
 
+from accord.models.sharded import is_sharded
 from accord.models.tree import Tree
+from accord.runs.tensors import load_tensors, save_tensors
 
 T = TypeVar("T")
 
@@ -30,6 +34,21 @@ def n_processes() -> int:
 def is_main() -> bool:
     """Whether this process is the one that writes and talks."""
     return bool(_state().is_main_process)
+
+
+def kept(path: Path, model: nn.Module, compute: Callable[[], Any]) -> Any:
+    """Return what a file holds; where there is none, what `compute` returns by running the model is saved there first."""
+    if is_sharded(model):
+        if not gather(path.exists())[0]:
+            value = compute()  # in all processes: none can run the model alone
+            if is_main():
+                save_tensors(path, value)
+        wait()
+    else:
+        with main_first():
+            if not path.exists():
+                save_tensors(path, compute())
+    return load_tensors(path)
 
 
 @contextmanager
@@ -80,6 +99,11 @@ def gather(value: T) -> list[T]:
     if len(given) > 1:
         distributed.all_gather_object(given, value)
     return given
+
+
+def together(due: bool, model: nn.Module) -> bool:
+    """Return whether this process shall save now: as the main one decides where all must take part, else the main one alone."""
+    return bool(gather(due)[0]) if is_sharded(model) else due and is_main()
 
 
 def same_everywhere(tensors: Sequence[Tensor]) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accord.models.head import token_logps
-from accord.models.projection import Projection
+from accord.models.head import Head, token_logps
 from accord.models.sharing import batches
 from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch
 from accord.objectives.dpo import dpo
@@ -30,7 +29,7 @@ class Preferred(Part):
     needs none, or no row has one.
     """
 
-    head: Projection | Tensor
+    head: Head
     objective: Callable[[Pairs], Losses] = dpo
     ref_logps: Tensor | None = None
     preference: Tensor | None = None
@@ -66,7 +65,7 @@ class Marked(Part):
     is when the step begins, and under the reference (`ref_logps` and `mismatched_ref_logps` [R], by row).
     """
 
-    head: Projection | Tensor
+    head: Head
     desirable: Tensor
     ref_logps: Tensor
     mismatched_trees: Sequence[Tree]
@@ -96,7 +95,7 @@ class Marked(Part):
 def preference_task(
     trees: Sequence[Tree],
     states: FrozenStates,
-    head: Projection | Tensor,
+    head: Head,
     ref_logps: Tensor | None,
     objective: Callable[[Pairs], Losses] = dpo,
     preference: Tensor | None = None,
@@ -120,7 +119,7 @@ def _of(rows: Sequence[int], values: Tensor | None, like: Tensor) -> Tensor | No
     return None if values is None else values[list(rows)].to(like.device)
 
 
-def _answer_logps(batch: TreeBatch, hidden_ND: Tensor, head: Projection | Tensor) -> Tensor:
+def _answer_logps(batch: TreeBatch, hidden_ND: Tensor, head: Head) -> Tensor:
     return batch.sums(token_logps(hidden_ND, head, batch.targets_N))
 
 
@@ -129,7 +128,7 @@ def answer_logps(
     model: nn.Module,
     trees: Sequence[Tree],
     states: FrozenStates,
-    head: Projection | Tensor,
+    head: Head,
     progress: Progress | None = None,
     stage: str = "",
 ) -> Tensor:

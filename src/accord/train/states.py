@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,8 +15,7 @@ from torch import Tensor, nn
 
 from accord.models.sharing import batches, lay_out, why_apart
 from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch, last_states, lower_states, upper_states
-from accord.runs.tensors import load_tensors, save_tensors
-from accord.train.parallel import main_first
+from accord.train.parallel import kept
 from accord.types import Progress
 
 SHARD_TOKENS = 8192
@@ -71,10 +71,7 @@ def freeze_states(
         progress.start("states of the frozen layers", len(rows), "rows")
     for number, shard in enumerate(shards):
         path = folder / f"states-{number:04d}.safetensors"
-        with main_first():
-            if not path.exists():
-                save_tensors(path, _shard(model, trees, shard, first_layer, want_last))
-        stored = load_tensors(path)
+        stored = kept(path, model, partial(_shard, model, trees, shard, first_layer, want_last))
         entering.update(stored["entering"])
         last.update(stored["last"])
         progress.advance(len(shard))

@@ -1,0 +1,131 @@
+"""A model whose weights are spread over the processes that train it: PyTorch's FSDP2, where Accelerate's configuration asks for it.
+
+Between uses a process holds its part of each weight; a layer's weights are brought together when the layer runs. What stands
+outside the layers (embedding, last norm, head) is whole from the forward pass to the end of the backward pass, so that losses may
+be taken from the head's weight directly. Whatever runs the model, or a part of it, is a step of all processes together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+import torch
+from accelerate import FullyShardedDataParallelPlugin, PartialState
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from accord.errors import SettingsError
+
+_RUN = "accord_run"
+
+
+def sharding_asked() -> bool:
+    """Whether this run was launched in several processes with a configuration that spreads the weights.
+
+    Raises:
+        SettingsError: the configuration asks for a way of spreading them that is not supported.
+    """
+    if _launched_with("DEEPSPEED"):
+        raise SettingsError(
+            "DeepSpeed is not supported; FSDP2 spreads the same (fsdp_version: 2; fsdp_reshard_after_forward: true is ZeRO-3, "
+            "false is ZeRO-2)"
+        )
+    if not _launched_with("FSDP"):
+        return False
+    if _plugin().fsdp_version != 2:
+        raise SettingsError("the Accelerate configuration asks for FSDP1; set fsdp_version: 2 under fsdp_config")
+    return PartialState(cpu=not torch.cuda.is_available()).num_processes > 1  # type: ignore[no-any-return]
+
+
+def shard(model: nn.Module, layers: nn.ModuleList, compute: torch.dtype | None = None) -> None:
+    """Spread a model's weights, in place: each of its layers by itself, and the rest together.
+
+    `compute` is the format that weights are brought together in; None: their own.
+    """
+    state, plugin = PartialState(cpu=not torch.cuda.is_available()), _plugin()
+    common: dict[str, Any] = {
+        "mesh": init_device_mesh(state.device.type, (state.num_processes,)),
+        "mp_policy": MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32),
+        "offload_policy": plugin.cpu_offload or OffloadPolicy(),
+    }
+    for layer in layers:
+        fully_shard(layer, **common, reshard_after_forward=plugin.reshard_after_forward)
+    fully_shard(model, **common, reshard_after_forward=False)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            # Losses are divided by the whole step's totals, so that gradients add up; a mean would divide them again.
+            module.set_force_sum_reduction_for_comms(True)
+            module.set_gradient_divide_factor(1.0)
+    setattr(model, _RUN, MethodType(_run, model))
+    register_fsdp_forward_method(model, _RUN)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether a model's weights are spread."""
+    return isinstance(model, FSDPModule)
+
+
+def run(model: nn.Module, part: Callable[..., Any], **inputs: Any) -> Any:
+    """Run a part of a model, with what it needs of the weights around it."""
+    return getattr(model, _RUN)(part, **inputs) if is_sharded(model) else part(**inputs)
+
+
+@torch.no_grad()
+def whole(value: Tensor) -> Tensor:
+    """Return a tensor brought together on the CPU of the main process; the others get an empty one.
+
+    All processes call it together. A tensor that is not spread is returned as it is, on the CPU.
+    """
+    if not isinstance(value, DTensor):
+        return value.detach().cpu()
+    together = value.detach().full_tensor()
+    return together.cpu() if distributed.get_rank() == 0 else torch.empty(0)
+
+
+def value_of(number: Tensor) -> Tensor:
+    """Return a number that every process holds a part of, whole, in every process."""
+    together: Any = number
+    return together.full_tensor() if isinstance(together, DTensor) else number  # type: ignore[no-any-return]
+
+
+def part_of(value: Tensor, like: Tensor) -> Tensor:
+    """Return this process's part of a whole tensor, spread as `like` is; where that is not spread, the tensor itself."""
+    if not isinstance(like, DTensor):
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the trained weights by name: of a model that is spread, the parts that last from step to step."""
+    if isinstance(model, FSDPModule):
+        model.reshard()  # a pass without a backward pass leaves the weights around the layers whole
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the trained weights by name, whole, on the main process."""
+    return {name: whole(p) for name, p in trained(model).items()}
+
+
+def _run(model: nn.Module, part: Callable[..., Any], **inputs: Any) -> Any:
+    return part(**inputs)
+
+
+def _launched_with(kind: str) -> bool:
+    # `accelerate launch` hands its configuration on in the environment. Its own state looks at this only where there are GPUs.
+    return os.environ.get(f"ACCELERATE_USE_{kind}", "").lower() == "true"
+
+
+def _plugin() -> Any:
+    return FullyShardedDataParallelPlugin()
