@@ -31,7 +31,7 @@ def test_token_logps_equal_the_plain_log_softmax_in_value_and_gradient(kind):
     hidden, weight, targets, upstream = data()
     hidden.requires_grad_()
     weight.requires_grad_(kind == "trained")
-    got = token_logps(hidden, head_of(kind, weight), targets)
+    got = token_logps(hidden, head_of(kind, weight), targets).logps_N
     plain = F.log_softmax(hidden @ weight.T, -1).gather(1, targets[:, None]).squeeze(1)
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, plain, atol=1e-5, rtol=0)
@@ -78,7 +78,7 @@ def test_the_divergence_is_the_forward_one_by_hand():
 
 def test_token_logps_by_hand():
     logits = torch.tensor([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]]).log()
-    got = token_logps(logits, torch.eye(3), torch.tensor([0, 1]))
+    got = token_logps(logits, torch.eye(3), torch.tensor([0, 1])).logps_N
     assert got.tolist() == pytest.approx([-math.log(2), -3 * math.log(2)], abs=1e-6)
 
 
@@ -87,16 +87,16 @@ def test_no_position_at_all(kind):
     hidden, weight, targets, _ = data()
     hidden = hidden[:0].clone().requires_grad_()
     weight.requires_grad_(kind == "trained")
-    assert token_logps(hidden, head_of(kind, weight), targets[:0]).shape == (0,)
+    assert token_logps(hidden, head_of(kind, weight), targets[:0]).logps_N.shape == (0,)
     assert forward_kl(hidden, head_of(kind, weight), hidden.detach(), weight.detach()).shape == (0,)
 
 
 def test_a_step_up_the_gradient_makes_the_target_likelier():
     hidden, weight, targets, _ = data()
     hidden.requires_grad_()
-    before = token_logps(hidden, weight, targets)
+    before = token_logps(hidden, weight, targets).logps_N
     (slope,) = torch.autograd.grad(before.sum(), [hidden])
-    after = token_logps(hidden.detach() + 1e-2 * slope, weight, targets)
+    after = token_logps(hidden.detach() + 1e-2 * slope, weight, targets).logps_N
     assert bool((after > before).all())
 
 
@@ -145,3 +145,20 @@ def test_several_tokens_taken_out_by_hand():
     model, reference = torch.tensor([[0.25, 0.5, 0.25]]).log(), torch.tensor([[0.5, 0.25, 0.25]]).log()
     kl = forward_kl(model, torch.eye(3), reference, torch.eye(3), torch.tensor([[0, 2, -1]]))
     assert kl.item() == pytest.approx(math.log(2), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_entropy_is_that_of_the_whole_distribution(kind):
+    hidden, weight, targets, _ = data()
+    weight.requires_grad_(kind == "trained")
+    told = token_logps(hidden, head_of(kind, weight), targets)
+    log_p = F.log_softmax(hidden @ weight.T, -1)
+    torch.testing.assert_close(told.entropy_N, -(log_p.exp() * log_p).sum(-1), atol=1e-5, rtol=1e-5)
+    assert not told.entropy_N.requires_grad
+
+
+def test_entropy_by_hand():
+    """All three equally likely: ln 3 nats. Certain of one: 0."""
+    logits = torch.tensor([[0.0, 0.0, 0.0], [50.0, 0.0, 0.0]])
+    told = token_logps(logits, torch.eye(3), torch.tensor([0, 0]))
+    assert told.entropy_N.tolist() == pytest.approx([math.log(3), 0.0], abs=1e-6)

@@ -32,10 +32,13 @@ def test_values_and_gradients(dtype, tolerance):
 
     x, w, g = randn(N, D, dtype=dtype), randn(D, seed=1, dtype=dtype), randn(N, D, seed=2, dtype=dtype)
     x32 = x.float().clone().requires_grad_()
-    plain = x32 / (x32.square().mean(-1, keepdim=True) + 1e-5).sqrt() * w.float()
+    w32 = w.float().requires_grad_()
+    plain = x32 / (x32.square().mean(-1, keepdim=True) + 1e-5).sqrt() * w32
     y, r = kernels.norm(x, w, 1e-5)
     same(y, plain)
-    same(kernels.norm_backward(g, x, w, r), torch.autograd.grad(plain, x32, g.float())[0])
+    dx, dw = torch.autograd.grad(plain, (x32, w32), g.float())
+    same(kernels.norm_backward(g, x, w, r), dx)
+    same(kernels.norm_weight_gradient(g, x, r), dw)
 
     both = randn(N, 2 * D, seed=3, dtype=dtype)
     both32 = both.float().clone().requires_grad_()
@@ -50,9 +53,15 @@ def test_values_and_gradients(dtype, tolerance):
     same(kernels.rotate(heads, angle.cos(), angle.sin()), torch.cat([turned.real, turned.imag], -1))
 
     logits, other = randn(N, 500, seed=6, dtype=dtype), randn(N, 500, seed=7, dtype=dtype)
-    probs, norm_N = kernels.softmax_and_norm(logits)
+    probs, norm_N, entropy_N = kernels.softmax_norm_entropy(logits)
     same(probs, logits.float().softmax(-1))
     torch.testing.assert_close(norm_N, logits.float().logsumexp(-1), atol=1e-5, rtol=1e-5)
+    plain_N = torch.distributions.Categorical(logits=logits.float()).entropy()
+    torch.testing.assert_close(entropy_N, plain_N, atol=1e-4, rtol=1e-5)
+    for a, b in zip(kernels.norm_entropy(logits), (norm_N, entropy_N), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    factor = randn(N, 1, seed=8)
+    same(kernels.softmax_times(logits, norm_N[:, None], factor), logits.float().softmax(-1) * factor)
     kl_N, slope = kernels.divergence(logits, other)
     p, q = other.float().softmax(-1), logits.float().softmax(-1)
     torch.testing.assert_close(kl_N, F.kl_div(q.log(), p, reduction="none").sum(-1), atol=1e-4, rtol=1e-4)
@@ -94,11 +103,11 @@ def test_the_bits_do_not_depend_on_the_first_batch_of_a_process(monkeypatch):
     found = []
     for first in (D, 1, 301):
         torch._dynamo.reset()
-        for kernel in (kernels.norm, kernels.softmax_and_norm):
+        for kernel in (kernels.norm, kernels.softmax_norm_entropy):
             kernel.compiled, kernel.seen = None, set()
         kernels.norm(randn(first, D), w, 1e-5)
-        kernels.softmax_and_norm(randn(first, 5000))
-        found.append([*kernels.norm(x, w, 1e-5), *kernels.softmax_and_norm(logits)])
+        kernels.softmax_norm_entropy(randn(first, 5000))
+        found.append([*kernels.norm(x, w, 1e-5), *kernels.softmax_norm_entropy(logits)])
     assert not kernels.Kernel.broken
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))

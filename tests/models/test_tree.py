@@ -33,7 +33,7 @@ def random_tree(rng, n_prompt, *n_answers):
 def tree_logps(model, trees):
     """Log-probabilities of every answer's tokens, a list an answer, through the shared forward."""
     batch = collate(trees)
-    logps_N = token_logps(answer_states(model, batch), head_weight(model), batch.targets_N)
+    logps_N = token_logps(answer_states(model, batch), head_weight(model), batch.targets_N).logps_N
     return list(logps_N.split([len(a) for t in trees for a in t.answers]))
 
 
@@ -157,7 +157,7 @@ def test_the_gradient_of_shared_prompts_equals_the_plain_one():
 
     batch = collate(trees)
     hidden = batch.predicting(upper_states(model, batch, lower_states(model, batch, 2), 2))
-    upper = token_logps(hidden, head_weight(model), batch.targets_N)
+    upper = token_logps(hidden, head_weight(model), batch.targets_N).logps_N
     expected = torch.autograd.grad(
         (torch.cat([p for t in trees for p in plain_logps(model, t)]) * weights).sum(), trained
     )

@@ -23,8 +23,8 @@ def problem(dtype):
 
 
 def test_small_steps_add_up_in_the_masters_by_hand():
-    """Below 1 the next bf16 number is 1 - 2^-8. One step of 2^-10, and two, round back to 1 (the latter a tie, to even); after three
-    the master is 1 - 3/4 2^-8, which is rounded to 1 - 2^-8."""
+    """Below 1 the next bf16 number is 1 - 2^-8. One step of 2^-10, and two (a tie, to even), round back to 1; after three the
+    master is 1 - 3/4 2^-8, which is rounded to 1 - 2^-8."""
     layer = nn.Linear(1, 1, bias=False, dtype=torch.bfloat16)
     nn.init.ones_(layer.weight)
     with masters_of(layer) as masters:
@@ -66,17 +66,17 @@ def test_all_weights_learn_and_a_resumed_run_gives_the_same_bits(tmp_path: Path,
     assert result.steps[-1].loss < 0.7 * result.steps[0].loss
     assert all(p.dtype == dtype for p in model.parameters())
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     class StopsAfter(Silent):
         def advance(self, amount, note=""):
             self.seen = getattr(self, "seen", 0) + amount
             if self.seen == 3:
-                raise Stopped
+                raise StoppedError
 
     again, task = problem(dtype)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         fit(again, task, settings, tmp_path / "cut", StopsAfter(), "sft", demo.Clock())
     another, task = problem(dtype)
     resumed = fit(another, task, settings, tmp_path / "cut", Silent(), "sft", demo.Clock())

@@ -109,7 +109,7 @@ def answer_choices(
         head = Projection(head_weight(model))
         for rows in batches(model, trees, range(len(trees)), CHOICE_TOKENS):
             batch = lay_out(model, [trees[i] for i in rows])
-            logps_N = token_logps(answer_states(model, batch), head, batch.targets_N)
+            logps_N = token_logps(answer_states(model, batch), head, batch.targets_N).logps_N
             sums = logps_N.new_zeros(batch.n_answers).index_add(0, batch.answer_N, logps_N).tolist()
             first = 0
             for i in rows:

@@ -10,14 +10,14 @@ Shapes: N positions, D hidden size, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from accord.models.kernels import divergence, log_norm, softmax_and_norm, softmax_times
+from accord.models.kernels import divergence, norm_entropy, softmax_norm_entropy, softmax_times
 from accord.models.projection import Projection
 from accord.models.tree import head_weight
 
@@ -43,15 +43,22 @@ class LiveHead:
 Head = Projection | Tensor | LiveHead
 
 
-def token_logps(hidden_ND: Tensor, head: Head, targets_N: Tensor) -> Tensor:
-    """Return log p(target) at each position, in fp32. Shape [N].
+class Told(NamedTuple):
+    """What a model says at some positions, in fp32: log p(target), and its distribution's entropy in nats, which has no gradient."""
+
+    logps_N: Tensor
+    entropy_N: Tensor
+
+
+def token_logps(hidden_ND: Tensor, head: Head, targets_N: Tensor) -> Told:
+    """Return log p(target) and the entropy at each position.
 
     Differentiable in `hidden_ND`, and in the head's weight where it is trained.
     """
     given = _now(head)
     if isinstance(given, Tensor) and given.requires_grad:
-        return cast(Tensor, _TrainedHeadLogps.apply(hidden_ND, given, targets_N))  # type: ignore[no-untyped-call]
-    return cast(Tensor, _FrozenHeadLogps.apply(hidden_ND, _projection(given), targets_N))  # type: ignore[no-untyped-call]
+        return Told(*_TrainedHeadLogps.apply(hidden_ND, given, targets_N))  # type: ignore[no-untyped-call]
+    return Told(*_FrozenHeadLogps.apply(hidden_ND, _projection(given), targets_N))  # type: ignore[no-untyped-call]
 
 
 def any_of_logps(hidden_BD: Tensor, head: Head, sets_BS: Tensor) -> Tensor:
@@ -124,19 +131,21 @@ class _FrozenHeadLogps(torch.autograd.Function):
     """d log p(y) / d h = W[y] - softmax(W h) W."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, head: Projection, targets_N: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden_ND: Tensor, head: Projection, targets_N: Tensor) -> tuple[Tensor, Tensor]:
         logps_N = torch.empty(hidden_ND.shape[0], dtype=torch.float32, device=hidden_ND.device)
+        entropy_N = torch.empty_like(logps_N)
         slope_ND = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
         for start in range(0, hidden_ND.shape[0], CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
             targets = targets_N[rows]
             logits = head.forward(hidden_ND[rows])
-            probs, norm = softmax_and_norm(logits)
+            probs, norm, entropy_N[rows] = softmax_norm_entropy(logits)
             logps_N[rows] = logits.gather(1, targets[:, None]).squeeze(1).float() - norm
             if slope_ND is not None:
                 slope_ND[rows] = head.weight[targets] - head.transpose(probs)
         ctx.save_for_backward(slope_ND)
-        return logps_N
+        ctx.mark_non_differentiable(entropy_N)
+        return logps_N, entropy_N
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
@@ -148,15 +157,16 @@ class _TrainedHeadLogps(torch.autograd.Function):
     """As `_FrozenHeadLogps`, and dW = (onehot(y) - p)^T (g h): the logits are computed again for it, nothing [N, V] is kept."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
         logps_N = torch.empty(hidden_ND.shape[0], dtype=torch.float32, device=hidden_ND.device)
-        norm_N = torch.empty_like(logps_N)
+        norm_N, entropy_N = torch.empty_like(logps_N), torch.empty_like(logps_N)
         for rows in _row_chunks(hidden_ND):
             logits = F.linear(hidden_ND[rows], weight_VD)
-            norm_N[rows] = log_norm(logits)
+            norm_N[rows], entropy_N[rows] = norm_entropy(logits)
             logps_N[rows] = logits.gather(1, targets_N[rows, None]).squeeze(1).float() - norm_N[rows]
         ctx.save_for_backward(hidden_ND, weight_VD, targets_N, norm_N)
-        return logps_N
+        ctx.mark_non_differentiable(entropy_N)
+        return logps_N, entropy_N
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:

@@ -139,17 +139,22 @@ def rotate(x_NHD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 @Kernel
-def softmax_and_norm(logits_NV: Tensor) -> tuple[Tensor, Tensor]:
-    """Return softmax(x), in the logits' format, and log sum exp x, in fp32. Shapes [N, V], [N]."""
+def softmax_norm_entropy(logits_NV: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return p = softmax(x), in the logits' format, log sum exp x and log sum exp x - sum p x, in fp32. Shapes [N, V], [N], [N]."""
     wide = logits_NV.float()
     norm_N1 = torch.logsumexp(wide, -1, keepdim=True)
-    return (wide - norm_N1).exp().to(logits_NV.dtype), norm_N1.squeeze(-1)
+    p = (wide - norm_N1).exp()
+    norm_N = norm_N1.squeeze(-1)
+    return p.to(logits_NV.dtype), norm_N, norm_N - (p * wide).sum(-1)
 
 
 @Kernel
-def log_norm(logits_NV: Tensor) -> Tensor:
-    """Return log sum exp x, in fp32. Shape [N]."""
-    return torch.logsumexp(logits_NV.float(), -1)
+def norm_entropy(logits_NV: Tensor) -> tuple[Tensor, Tensor]:
+    """As `softmax_norm_entropy`, without the distribution itself. Shapes [N], [N]."""
+    wide = logits_NV.float()
+    norm_N1 = torch.logsumexp(wide, -1, keepdim=True)
+    norm_N = norm_N1.squeeze(-1)
+    return norm_N, norm_N - ((wide - norm_N1).exp() * wide).sum(-1)
 
 
 @Kernel

@@ -89,7 +89,7 @@ def whole(value: Tensor) -> Tensor:
     """
     if not isinstance(value, DTensor):
         return value.detach().cpu()
-    together = value.detach().full_tensor()
+    together: Tensor = value.detach().full_tensor()  # type: ignore[attr-defined]
     return together.cpu() if distributed.get_rank() == 0 else torch.empty(0)
 
 

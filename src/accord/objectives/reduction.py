@@ -8,7 +8,7 @@ mean of micro-batch means does not: huggingface/trl#2175.)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -30,6 +30,10 @@ class Losses:
     loss_B: Tensor
     unit: Unit
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def with_metrics(self, **more: Tensor) -> Losses:
+        """Return the same losses with more metrics, of which each is reported as the mean of its values."""
+        return replace(self, metrics={**self.metrics, **more})
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,9 @@ class Learned(Part):
     def losses(self, batch: TreeBatch, hidden_BLD: Tensor, rows: Sequence[int], shared: Any) -> list[Losses]:
         """Return the negative log-likelihood, and the onset's."""
         hidden_ND = batch.predicting(hidden_BLD)
-        logps_AT, mask_AT = batch.by_answer(token_logps(hidden_ND, self.head, batch.targets_N))
-        whole = sft(logps_AT, mask_AT)
+        told = token_logps(hidden_ND, self.head, batch.targets_N)
+        logps_AT, mask_AT = batch.by_answer(told.logps_N)
+        whole = sft(logps_AT, mask_AT).with_metrics(entropy=told.entropy_N)
         if not self.onsets:
             return [whole]
         first_N = batch.is_first()

@@ -42,7 +42,8 @@ class Preferred(Part):
 
     def losses(self, batch: TreeBatch, hidden_BLD: Tensor, rows: Sequence[int], shared: Any) -> list[Losses]:
         """Return the pairs' losses."""
-        logps_B2 = _answer_logps(batch, batch.predicting(hidden_BLD), self.head).view(-1, 2)
+        told = token_logps(batch.predicting(hidden_BLD), self.head, batch.targets_N)
+        logps_B2 = batch.sums(told.logps_N).view(-1, 2)
         n_B2 = batch.lengths().view(-1, 2)
         ref_B2 = _of(rows, self.ref_logps, logps_B2)
         pairs = Pairs(
@@ -54,7 +55,7 @@ class Preferred(Part):
             ref_rejected_B=None if ref_B2 is None else ref_B2[:, 1],
             preference_B=_of(rows, self.preference, logps_B2),
         )
-        return [self.objective(pairs)]
+        return [self.objective(pairs).with_metrics(entropy=told.entropy_N)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,11 @@ class Marked(Part):
 
     def losses(self, batch: TreeBatch, hidden_BLD: Tensor, rows: Sequence[int], shared: Any) -> list[Losses]:
         """Return the answers' losses."""
-        logps_A = _answer_logps(batch, batch.predicting(hidden_BLD), self.head)
+        told = token_logps(batch.predicting(hidden_BLD), self.head, batch.targets_N)
+        logps_A = batch.sums(told.logps_N)
         device = logps_A.device
         ref_A, desirable_A = self.ref_logps[list(rows)].to(device), self.desirable[list(rows)].to(device)
-        return [self.objective(logps_A, ref_A, desirable_A, shared.to(device))]
+        return [self.objective(logps_A, ref_A, desirable_A, shared.to(device)).with_metrics(entropy=told.entropy_N)]
 
 
 def preference_task(
@@ -119,10 +121,6 @@ def _of(rows: Sequence[int], values: Tensor | None, like: Tensor) -> Tensor | No
     return None if values is None else values[list(rows)].to(like.device)
 
 
-def _answer_logps(batch: TreeBatch, hidden_ND: Tensor, head: Head) -> Tensor:
-    return batch.sums(token_logps(hidden_ND, head, batch.targets_N))
-
-
 @torch.no_grad()
 def answer_logps(
     model: nn.Module,
@@ -142,7 +140,8 @@ def answer_logps(
         progress.start(stage, len(trees), "rows")
     for rows in batches(model, trees, range(len(trees)), FORWARD_TOKENS):
         batch, hidden_BLD = states.last_states(model, trees, rows)
-        result[rows] = _answer_logps(batch, batch.predicting(hidden_BLD), head).view(len(rows), -1).cpu()
+        told = token_logps(batch.predicting(hidden_BLD), head, batch.targets_N)
+        result[rows] = batch.sums(told.logps_N).view(len(rows), -1).cpu()
         if progress:
             progress.advance(len(rows))
     if progress:

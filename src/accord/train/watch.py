@@ -21,6 +21,7 @@ _NOTED = {
     "undesirable_reward": "undesirable",
     "nll": "nll",
     "kl": "KL",
+    "entropy": "entropy",
 }
 
 
