@@ -44,7 +44,7 @@ Head = Projection | Tensor | LiveHead
 
 
 class Told(NamedTuple):
-    """What a model says at some positions, in fp32: log p(target), and its distribution's entropy in nats, which has no gradient."""
+    """What a model says at some positions, in fp32: log p(target), and its distribution's entropy in nats, without gradient."""
 
     logps_N: Tensor
     entropy_N: Tensor
