@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from accord.models import sharing
-from accord.models.sharing import batches, lay_out, why_apart
+from accord.models.sharing import batches, lay_out, positions, why_apart
 from accord.models.tree import Tree, answer_states, collate, collate_apart, decoder_of, micro_batches_apart
 from accord.train.states import freeze_states
 from accord.types import Silent
@@ -188,3 +188,14 @@ def test_frozen_states_are_whole_forwards_where_nothing_can_be_shared(tmp_path):
         batch.predicting(hidden).detach(), one_by_one(model, [rows[3], rows[1]]), atol=1e-5, rtol=1e-4
     )
     torch.testing.assert_close(frozen.reference([2]), one_by_one(model, [rows[2]]), atol=1e-5, rtol=1e-4)
+
+
+def test_positions_by_hand():
+    """Prompts 1 2 3 and 1 2 4 5 begin alike. One row: 1 2, then 3 and its answers of 2 and 1, then 4 5 and its 1 and 1: 2 + 4 + 4,
+    none of it padding. Apart: four rows as long as the longest, 5, which hold 5 + 4 + 5 + 5 tokens.
+    """
+    trees = [Tree((1, 2, 3), ((7, 8), (9,))), Tree((1, 2, 4, 5), ((7,), (9,)))]
+    model = tiny().model
+    assert positions(model, trees) == (10, 10)
+    decoder_of(model).config.layer_types = ["linear_attention"] * 4
+    assert positions(model, trees) == (20, 19)

@@ -22,6 +22,7 @@ from accord.train.imitation import common_onsets, sft_task
 from accord.train.offline import Term, TrainSettings, fit
 from accord.train.preferences import answer_logps, preference_task
 from accord.train.states import freeze_states
+from accord.train.watch import Work
 from accord.types import Silent
 
 LN2 = math.log(2)
@@ -42,6 +43,11 @@ class ConstantTask:
 
     def batches(self, model, rows, token_budget):
         return micro_batches(self.trees, rows, token_budget)
+
+    def work(self, model, micros):
+        return Work(
+            computed=len(micros), useful=len(micros), tokens=sum(self.trees[i].length for m in micros for i in m)
+        )
 
     def before_step(self, model, rows):
         return None
@@ -508,9 +514,17 @@ def test_every_step_is_measured_and_a_warning_is_said_once(tmp_path):
     model, task = demo.dpo_problem(tmp_path)
     result = fit(model, task, replace(demo.SETTINGS, epochs=12, learning_rate=1e-2), tmp_path, progress, "DPO")
     assert [(stage, step) for stage, step, _ in progress.steps] == [("DPO", i) for i in range(len(result.steps))]
-    assert {"loss", "dpo/accuracy", "dpo/chosen_reward", "gradient_norm", "learning_rate", "tokens_per_s"} <= set(
-        progress.steps[0][2]
-    )
+    assert {
+        "loss",
+        "dpo/accuracy",
+        "dpo/chosen_reward",
+        "gradient_norm",
+        "learning_rate",
+        "tokens_per_s",
+        "dpo/entropy",
+        "useful_positions",
+        "share_of_matrix_peak",
+    } <= set(progress.steps[0][2])
     assert [values["loss"] for _, _, values in progress.steps] == [step.loss for step in result.steps]
     # Sixteen pairs at a high rate: they are soon all told apart.
     assert sum("accuracy is 100%" in line for line in progress.lines) == 1

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from accord.train.watch import SPAN, StepLog, note_of, warnings_of
+from accord.train.watch import SPAN, Pace, StepLog, Work, note_of, warnings_of
 
 
 def logs(n=SPAN, loss=0.5, norm=1.0, group="dpo", **metrics):
@@ -82,3 +82,16 @@ def test_a_steps_line():
         3, 0.61234, {"dpo/accuracy": 0.75, "dpo/chosen_reward": 0.1, "dpo/rejected_reward": -0.25, "gradient_norm": 2.0}
     )
     assert note_of(log) == "loss 0.612, accuracy 0.75, chosen 0.1, rejected -0.25"
+
+
+def test_pace_by_hand():
+    """300 tokens in 2 s are 150 a second; 90 of 100 positions; 4e9 operations in 2 s are 2e9 a second, half of 4e9."""
+    work = Work(100, 40, 30, 1e9) + Work(200, 60, 60, 3e9)
+    pace = Pace(work, 2.0, 4e9)
+    assert pace.measured() == {"tokens_per_s": 150, "useful_positions": 0.9, "share_of_matrix_peak": 0.5}
+    assert pace.note() == "150 tokens/s, 90.0% of the computed positions useful, 50% of the matrix peak"
+
+
+def test_nothing_done_has_no_pace():
+    assert Pace(Work(), 1.0, 1.0).measured() == {}
+    assert Pace(Work(1, 1, 1, 1.0), 0.0, 1.0).note() == ""

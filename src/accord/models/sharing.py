@@ -23,7 +23,9 @@ from accord.models.tree import (
     answer_states,
     collate,
     collate_apart,
+    common_prefix,
     decoder_of,
+    layout,
     micro_batches,
     micro_batches_apart,
 )
@@ -74,6 +76,16 @@ def batches(model: nn.Module, trees: Sequence[Tree], rows: Sequence[int], token_
     """Split rows into batches of at most `token_budget` computed positions, each row in exactly one."""
     split = micro_batches_apart if rows and why_apart(model, [trees[i] for i in rows]) else micro_batches
     return split(trees, rows, token_budget)
+
+
+def positions(model: nn.Module, trees: Sequence[Tree]) -> tuple[int, int]:
+    """Return how many positions a batch of these trees computes, and how many of them are no padding."""
+    if why_apart(model, trees):
+        sequences = [len(t.prompt) + len(answer) for t in trees for answer in t.answers]
+        return len(sequences) * max(sequences), sum(sequences)
+    n_prefix = common_prefix([t.prompt for t in trees])
+    rows, width = layout([t.length for t in trees], n_prefix)
+    return len(rows) * width, len(rows) * n_prefix + sum(t.length - n_prefix for t in trees)
 
 
 def _by_configuration(decoder: Any, longest: int) -> str:

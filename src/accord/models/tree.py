@@ -136,7 +136,7 @@ class TreeBatch:
 def collate(trees: Sequence[Tree]) -> TreeBatch:
     """Lay trees out in rows. Padding attends to itself only, so that no row of the mask is empty."""
     n_prefix = common_prefix([t.prompt for t in trees])
-    rows, L = _layout([t.length for t in trees], n_prefix)
+    rows, L = layout([t.length for t in trees], n_prefix)
     B = len(rows)
     ids = torch.zeros(B, L, dtype=torch.long)
     positions = torch.zeros(B, L, dtype=torch.long)
@@ -268,7 +268,7 @@ def _alike(a: Sequence[int], b: Sequence[int], limit: int) -> int:
     return next((i for i in range(limit) if a[i] != b[i]), limit)
 
 
-def _layout(lengths: Sequence[int], n_prefix: int) -> tuple[list[list[int]], int]:
+def layout(lengths: Sequence[int], n_prefix: int) -> tuple[list[list[int]], int]:
     """Spread trees of these lengths over as many rows as are needed, evenly; return the rows and their common length."""
     own = [n - n_prefix for n in lengths]
     room = max(ROW_TOKENS, ROW_PREFIXES * n_prefix, *own)
@@ -295,7 +295,7 @@ def micro_batches(trees: Sequence[Tree], rows: Sequence[int], token_budget: int)
         tree = trees[row]
         if current:
             shared = _alike(trees[current[0]].prompt, tree.prompt, min(n_prefix, len(tree.prompt)))
-            laid, width = _layout([*lengths, tree.length], shared)
+            laid, width = layout([*lengths, tree.length], shared)
             computed = len(laid) * width
             useful = sum(lengths) + tree.length - shared * (len(lengths) + 1 - len(laid))
             short = sum(lengths) - n_prefix * (len(lengths) - 1) < token_budget / 4

@@ -5,15 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from accord.models.sharing import batches
+from accord.models.sharing import batches, positions
 from accord.models.tree import Tree, TreeBatch
+from accord.models.work import extent_of, lengths_of, sizes_of, training_flop
 from accord.objectives.reduction import Losses, Totals
 from accord.train.offline import Term
 from accord.train.states import FrozenStates
+from accord.train.watch import Work
 
 
 class Part(ABC):
@@ -68,6 +70,17 @@ class Mixture:
             losses = part.losses(of_part, hidden_BLD, own, shared[k])
             terms += [Term(part.name, each, part.coefficient) for each in losses]
         return terms
+
+    def work(self, model: nn.Module, micros: Sequence[Sequence[int]]) -> Work:
+        """Return what micro-batches come to, from the first layer that is run in training."""
+        sizes = sizes_of(model, self.states.first_layer)
+        trained: Literal["lora", "full"] = "lora" if hasattr(model, "peft_config") else "full"
+        total = Work()
+        for micro in micros:
+            trees = [self.trees[i] for i in micro]
+            flop = training_flop(sizes, extent_of(lengths_of(trees)), trained)
+            total += Work(sum(t.length for t in trees), *positions(model, trees), flop)
+        return total
 
     def _by_part(self, rows: Sequence[int]) -> dict[int, list[int]]:
         kinds: dict[int, list[int]] = {}

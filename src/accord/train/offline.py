@@ -20,6 +20,7 @@ from torch import nn
 
 from accord.errors import AccordError
 from accord.models.packed import packed
+from accord.models.peak import matrix_peak
 from accord.models.sharded import is_sharded, value_of
 from accord.models.sharing import why_apart
 from accord.models.tree import Tree
@@ -28,8 +29,8 @@ from accord.runs.atomic import write_json
 from accord.train.batches import steps_of_epoch
 from accord.train.checkpoint import Position, load, read_logs, save
 from accord.train.masters import Masters, masters_of
-from accord.train.parallel import add_gradients, gather, is_main, same_everywhere, share_of, together, wait
-from accord.train.watch import StepLog, note_of, warnings_of
+from accord.train.parallel import add_gradients, gather, is_main, n_processes, same_everywhere, share_of, together, wait
+from accord.train.watch import Pace, StepLog, Work, note_of, warnings_of
 from accord.types import Progress
 
 CHECKPOINT_EVERY_S = 30.0
@@ -72,6 +73,9 @@ class Task(Protocol):
 
     def batches(self, model: nn.Module, rows: Sequence[int], token_budget: int) -> list[list[int]]:
         """Split rows into micro-batches of at most so many computed positions."""
+
+    def work(self, model: nn.Module, micros: Sequence[Sequence[int]]) -> Work:
+        """Return what micro-batches come to."""
 
     def before_step(self, model: nn.Module, rows: Sequence[int]) -> Any:
         """Return what the losses of a step's rows have in common, computed before any of them."""
@@ -134,24 +138,27 @@ def fit(
         else:
             same_everywhere([p.data for p in parameters])
         masters.publish()
+        # Most of a model is in the format that it multiplies in; adapters need not be.
+        largest = max(model.parameters(), key=lambda p: p.numel())
+        peak = n_processes() * matrix_peak(largest.dtype, largest.device)
         progress.start(stage, len(plan), "steps")
         progress.advance(at.step)
         began = saved = clock()
-        before, tokens, warned = at.seconds, 0, set(warnings_of(at.logs))
+        before, work, warned = at.seconds, Work(), set(warnings_of(at.logs))
         model.train()
         while at.step < len(plan):
             rows = plan[at.step]
-            loop.step(at, rows, schedule(at.step, len(plan), settings.warmup))
+            work += loop.step(at, rows, schedule(at.step, len(plan), settings.warmup))
             if at.skipped_in_a_row == MOST_SKIPPED:
                 raise _not_finite(stage, task, rows, folder)
-            tokens += sum(task.trees[i].length for i in rows)
-            loop.tell(at.logs, tokens / max(clock() - began, 1e-9), warned)
-            at.seconds = before + clock() - began
+            pace = Pace(work, clock() - began, peak)
+            at.seconds = before + pace.seconds
+            loop.tell(at.logs, pace, warned)
             if together(clock() - saved >= CHECKPOINT_EVERY_S, model):
                 saved = clock()
                 save(folder, at, parameters, optimizer)
         model.eval()
-        progress.finish()
+        progress.finish(Pace(work, clock() - began, peak).note())
         at.seconds = before + clock() - began
         save(folder, at, parameters, optimizer)
         wait()
@@ -189,11 +196,11 @@ class _Loop:
     progress: Progress
     stage: str
 
-    def step(self, at: Position, rows: Sequence[int], rate: float) -> None:
-        """Take one optimiser step, and note it in `at`."""
+    def step(self, at: Position, rows: Sequence[int], rate: float) -> Work:
+        """Take one optimiser step, note it in `at`, and return what it came to."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * rate
-        sums, fitting = self._gradients(rows, at.token_budget)
+        sums, fitting, work = self._gradients(rows, at.token_budget)
         if fitting < at.token_budget:
             self.progress.say(
                 f"{self.stage}: memory ran out; batches of {fitting} tokens from here on, not {at.token_budget}"
@@ -211,20 +218,21 @@ class _Loop:
         at.skipped += not finite
         at.logs.append(StepLog(at.step, sums.loss, {**sums.means(), "gradient_norm": norm}))
         at.step += 1
+        return work
 
-    def tell(self, logs: Sequence[StepLog], tokens_per_s: float, warned: set[str]) -> None:
+    def tell(self, logs: Sequence[StepLog], pace: Pace, warned: set[str]) -> None:
         """Show the last step, and say what has not been said yet."""
         log = logs[-1]
         measured = {"loss": log.loss, **log.metrics, "learning_rate": self.optimizer.param_groups[0]["lr"]}
-        self.progress.measure(self.stage, log.step, {**measured, "tokens_per_s": tokens_per_s})
+        self.progress.measure(self.stage, log.step, measured | pace.measured())
         self.progress.advance(1, note_of(log))
         for code, sentence in warnings_of(logs).items():
             if code not in warned:
                 warned.add(code)
                 self.progress.say(f"{self.stage}, step {log.step + 1}: {sentence}")
 
-    def _gradients(self, rows: Sequence[int], token_budget: int) -> tuple[_Sums, int]:
-        """Leave a step's gradient in the weights; return what was added up, and the budget at which it fitted into memory.
+    def _gradients(self, rows: Sequence[int], token_budget: int) -> tuple[_Sums, int, Work]:
+        """Leave a step's gradient in the weights; return what was added up, the budget that fitted into memory, and the work.
 
         The totals are the whole step's, so that its loss and gradient are the same at any budget.
         """
@@ -254,7 +262,8 @@ class _Loop:
             if not ran_out:
                 if not is_sharded(model):
                     add_gradients(self.masters.parameters)
-                return _added_up(gather(sums)), token_budget
+                work = sum(gather(task.work(model, micros)), start=Work())
+                return _added_up(gather(sums)), token_budget, work
             if at_smallest:
                 raise self._too_large(rows, "on one row alone")
             # Outside the handler, whose traceback holds the failed batch's tensors.

@@ -14,11 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from accord.models.sharing import batches, lay_out, why_apart
-from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch, last_states, lower_states, upper_states
+from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch, decoder_of, last_states, lower_states, upper_states
 from accord.train.parallel import kept
 from accord.types import Progress
 
 SHARD_TOKENS = 8192
+# What the states that enter the first adapted layer may take of the disk, from where they are mapped into memory. A constant: what
+# is free there may have changed when a run is gone on with, which must compute what it did.
+MOST_BYTES = 16 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,16 @@ def freeze_states(
     folder: Path,
     progress: Progress,
 ) -> FrozenStates:
-    """Compute (or read back) the frozen states of every tree under the model as it is now."""
+    """Compute (or read back) the frozen states of every tree under the model as it is now.
+
+    Where those that enter the first adapted layer would take more than `MOST_BYTES`, none are kept, and each pass runs the frozen
+    layers again; its backward pass stops above them all the same.
+    """
     if trees and (apart := why_apart(model, trees)):
         progress.say(f"each answer is computed with its own copy of the prompt: {apart}")
+        first_layer = 0
+    if first_layer and (too_much := _too_much(model, trees, MOST_BYTES)):
+        progress.say(f"the frozen layers are run again in each pass: {too_much}")
         first_layer = 0
     rows = [i for i in range(len(trees)) if first_layer or want_last[i]]
     shards = batches(model, trees, rows, SHARD_TOKENS)
@@ -78,6 +88,15 @@ def freeze_states(
     if shards:
         progress.finish()
     return FrozenStates(first_layer, entering, last)
+
+
+def _too_much(model: nn.Module, trees: Sequence[Tree], most_bytes: int) -> str:
+    """Say why the states of all trees are not kept; an empty text where they are."""
+    decoder = decoder_of(model)
+    needed = sum(t.length for t in trees) * decoder.config.hidden_size * decoder.dtype.itemsize
+    if needed <= most_bytes:
+        return ""
+    return f"their states would take {needed / 2**30:.1f} GiB of the disk, and {most_bytes / 2**30:.0f} GiB is the most"
 
 
 @torch.no_grad()

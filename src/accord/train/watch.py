@@ -34,6 +34,53 @@ class StepLog:
     metrics: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What some batches come to: tokens, positions computed, how many of those are no padding, floating-point operations needed."""
+
+    tokens: int = 0
+    computed: int = 0
+    useful: int = 0
+    flop: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.tokens + other.tokens,
+            self.computed + other.computed,
+            self.useful + other.useful,
+            self.flop + other.flop,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a run goes, of which `peak_flop_per_s` is the limit, and how much of what it computes is needed."""
+
+    work: Work
+    seconds: float
+    peak_flop_per_s: float
+
+    def measured(self) -> dict[str, float]:
+        """Return tokens a second, the share of the computed positions that are no padding, and that of the matrix peak."""
+        if not self.work.computed or self.seconds <= 0:
+            return {}
+        return {
+            "tokens_per_s": self.work.tokens / self.seconds,
+            "useful_positions": self.work.useful / self.work.computed,
+            "share_of_matrix_peak": self.work.flop / self.seconds / self.peak_flop_per_s,
+        }
+
+    def note(self) -> str:
+        """Return the same as words; none where nothing was done."""
+        by_name = self.measured()
+        if not by_name:
+            return ""
+        return (
+            f"{by_name['tokens_per_s']:.0f} tokens/s, {by_name['useful_positions']:.1%} of the computed positions useful, "
+            f"{by_name['share_of_matrix_peak']:.0%} of the matrix peak"
+        )
+
+
 def note_of(log: StepLog) -> str:
     """Return a step as a few words."""
     by_name = {name.rsplit("/", 1)[-1]: value for name, value in log.metrics.items()}
