@@ -6,17 +6,20 @@ import torch
 from accord.errors import SettingsError
 from accord.models.adapters import add_lora, merged, n_layers, scaled
 
+KINDS = ["lora", "dora", "rslora"]
 IDS = torch.tensor([[0, 30, 31, 32, 50, 51, 1], [0, 99, 98, 97, 96, 95, 1]])
 
 
 def trained_lora(loaded, rank=4, first_layer=1, **more):
-    """An adapter that does something: LoRA's B begins at zero."""
+    """An adapter that does something: LoRA's B begins at zero, DoRA's lengths at the base's own."""
     torch.manual_seed(7)
     model = add_lora(loaded, rank, first_layer, **more)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
+            if "lora_magnitude" in name:
+                parameter.mul_(1 + 0.2 * torch.rand_like(parameter))
     return model.eval()
 
 
@@ -29,9 +32,34 @@ def base_weights(model):
     return {name: p.detach().clone() for name, p in model.named_parameters() if "lora_" not in name}
 
 
-def test_a_fresh_adapter_changes_nothing(tiny_model):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fresh_adapter_changes_nothing(tiny_model, kind, dtype):
+    """Over bf16 weights too, where lengths rounded to bf16 would make a DoRA adapter another model than the base."""
+    tiny_model.model.to(dtype)
     before = logits(tiny_model.model)
-    assert torch.equal(logits(add_lora(tiny_model, 4, 0)), before)
+    assert torch.equal(logits(add_lora(tiny_model, 4, 0, kind=kind)), before)
+
+
+@pytest.mark.parametrize(("rank", "scale"), [(1, 4.0), (4, 2.0), (16, 1.0)])
+def test_the_scale_of_rslora_falls_with_the_root_of_the_rank(tiny_model, rank, scale):
+    model = add_lora(tiny_model, rank, 0, kind="rslora")
+    assert {m.scaling["default"] for m in model.modules() if hasattr(m, "lora_A")} == {scale}
+
+
+def test_folding_dora_by_hand(tiny_model):
+    """W + B A = (3, 0, ...) + (0, 4, ...) in one row, 5 long: at a length of 10 that row is (6, 8, ...)."""
+    model = add_lora(tiny_model, 1, 0, kind="dora")
+    layer = model.get_base_model().model.layers[0].mlp.up_proj
+    with torch.no_grad():
+        layer.weight.zero_()[0, 0] = 3.0
+        layer.weight[1:, 0] = 1.0
+        layer.lora_A["default"].weight.zero_()[0, 1] = 2.0
+        layer.lora_B["default"].weight.zero_()[0, 0] = 2.0
+        layer.lora_magnitude_vector["default"].weight.fill_(1.0)[0] = 10.0
+    with merged(model):
+        assert layer.weight[:2, :3].tolist() == [[6.0, 8.0, 0.0], [1.0, 0.0, 0.0]]
+    assert layer.weight[0, :3].tolist() == [3.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("first_layer", [0, 1, 3])
@@ -64,9 +92,10 @@ def test_the_scaling_is_alpha_over_rank(tiny_model, alpha, expected):
     assert {m.scaling["default"] for m in model.modules() if hasattr(m, "lora_A")} == {expected}
 
 
-def test_scaled_0_is_the_base_and_1_the_trained_model(tiny_model):
+@pytest.mark.parametrize("kind", KINDS)
+def test_scaled_0_is_the_base_and_1_the_trained_model(tiny_model, kind):
     base = logits(tiny_model.model)
-    model = trained_lora(tiny_model)
+    model = trained_lora(tiny_model, kind=kind)
     trained = logits(model)
     assert not torch.allclose(trained, base, atol=0.1)
     with scaled(model, 0):
@@ -89,8 +118,9 @@ def test_scaled_nests_by_multiplying_and_is_restored_after_an_exception(tiny_mod
     assert torch.equal(logits(model), trained)
 
 
-def test_merging_equals_the_adapters_forward_and_restores_the_same_bits(tiny_model):
-    model = trained_lora(tiny_model)
+@pytest.mark.parametrize("kind", KINDS)
+def test_merging_equals_the_adapters_forward_and_restores_the_same_bits(tiny_model, kind):
+    model = trained_lora(tiny_model, kind=kind)
     before, trained = base_weights(model), logits(model)
     with merged(model):
         torch.testing.assert_close(logits(model), trained, atol=1e-4, rtol=1e-4)
@@ -100,8 +130,9 @@ def test_merging_equals_the_adapters_forward_and_restores_the_same_bits(tiny_mod
     assert torch.equal(logits(model), trained)
 
 
-def test_merging_half_an_adapter(tiny_model):
-    model = trained_lora(tiny_model)
+@pytest.mark.parametrize("kind", KINDS)
+def test_merging_half_an_adapter(tiny_model, kind):
+    model = trained_lora(tiny_model, kind=kind)
     with scaled(model, 0.5):
         half = logits(model)
         with merged(model):

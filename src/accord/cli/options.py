@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 Model = Annotated[str, typer.Option(help="A hub id, a local folder, a run, or 'starter'.")]
-Method = Annotated[str, typer.Option(help="lora, or full for all weights.")]
+Method = Annotated[str, typer.Option(help="lora, dora, rslora, or full for all weights.")]
 PrecisionName = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
 FirstLayer = Annotated[int, typer.Option(help="First layer with adapters; -1: the upper three fifths.")]
 Rank = Annotated[int, typer.Option(help="The adapters' rank.")]

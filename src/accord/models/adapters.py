@@ -1,19 +1,30 @@
-"""LoRA adapters: where they sit, how strongly they act, and folding them into the weights for a rollout."""
+"""LoRA adapters and their kinds: where they sit, how strongly they act, and folding them into the weights for a rollout.
+
+LoRA adds s B A to a frozen W, with s = 1 here whatever the rank. rsLoRA (Kalajdzievski, arXiv 2312.03732) has s fall with the
+root of the rank, so that a learning rate found at one rank does for another. DoRA (Liu et al., arXiv 2402.09353) learns each
+row's length apart from its direction: m (W + s B A) / |W + s B A|. All three are PEFT's, as what is saved is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
-from torch import nn
+from peft.utils.integrations import dequantize_module_weight
+from torch import Tensor, nn
 
 from accord.errors import SettingsError
 from accord.models.load import LoadedModel
 from accord.models.reward import SCORE
 from accord.models.tree import decoder_of
+
+AdapterKind = Literal["lora", "dora", "rslora"]
+# rsLoRA's scale is alpha / sqrt(rank): with this alpha that of LoRA at rank 16, the default of `accord train`.
+RSLORA_ALPHA = 4.0
 
 
 def n_layers(model: nn.Module) -> int:
@@ -21,10 +32,13 @@ def n_layers(model: nn.Module) -> int:
     return int(model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
 
 
-def add_lora(loaded: LoadedModel, rank: int, first_layer: int, alpha: float | None = None) -> PeftModel:
-    """Put LoRA on every linear map of the layers from `first_layer` on; the adapter's weights are fp32.
+def add_lora(
+    loaded: LoadedModel, rank: int, first_layer: int, alpha: float | None = None, kind: AdapterKind = "lora"
+) -> PeftModel:
+    """Put adapters on every linear map of the layers from `first_layer` on; their weights are fp32.
 
-    A reward model's head is trained whole, and saved with the adapter.
+    `alpha` is by default such that the scale is 1, or rsLoRA's (`RSLORA_ALPHA`). A reward model's head is trained whole, and saved
+    with the adapter.
 
     Raises:
         SettingsError: `first_layer` is no layer of the model.
@@ -32,10 +46,14 @@ def add_lora(loaded: LoadedModel, rank: int, first_layer: int, alpha: float | No
     total = n_layers(loaded.model)
     if not 0 <= first_layer < total:
         raise SettingsError(f"first adapted layer {first_layer} is not one of the model's layers 0 to {total - 1}")
+    if alpha is None:
+        alpha = RSLORA_ALPHA if kind == "rslora" else rank
     scores = hasattr(loaded.model, SCORE)
     config = LoraConfig(
         r=rank,
-        lora_alpha=rank if alpha is None else alpha,
+        lora_alpha=alpha,
+        use_rslora=kind == "rslora",
+        use_dora=kind == "dora",
         target_modules=sorted(_linear_names(loaded.model)),
         layers_to_transform=list(range(first_layer, total)) if first_layer else None,
         task_type="SEQ_CLS" if scores else "CAUSAL_LM",
@@ -43,7 +61,20 @@ def add_lora(loaded: LoadedModel, rank: int, first_layer: int, alpha: float | No
     )
     model = get_peft_model(loaded.model, config)
     model.peft_config["default"].base_model_name_or_path = loaded.model.config._name_or_path
+    _begin_at_base(model)
     return model
+
+
+def _begin_at_base(model: nn.Module) -> None:
+    """Give fresh DoRA adapters the base weights' own row lengths, in fp32.
+
+    PEFT takes them in the base's number format: over bf16 weights a fresh adapter would be another model than the base.
+    """
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            for lengths in layer.lora_magnitude_vector.values():
+                weight = dequantize_module_weight(layer.get_base_layer())
+                lengths.weight.data = torch.linalg.norm(weight.float(), dim=1)
 
 
 def _linear_names(model: nn.Module) -> set[str]:
@@ -56,7 +87,8 @@ def _linear_names(model: nn.Module) -> set[str]:
 def scaled(model: nn.Module, factor: float) -> Iterator[None]:
     """Let every adapter act `factor` times as strongly: 0 is the base model, 1 the trained one.
 
-    At 0 the adapters are not computed at all.
+    At 0 the adapters are not computed at all. A DoRA adapter's row lengths are not scaled: between 0 and 1 it lies on no line
+    from the base model to the trained one.
     """
     layers = [m for m in model.modules() if isinstance(m, LoraLayer)]
     kept = [(dict(layer.scaling), layer._disable_adapters) for layer in layers]
@@ -81,12 +113,21 @@ def merged(model: nn.Module) -> Iterator[None]:
     try:
         with torch.no_grad():
             for layer, weight in zip(layers, kept, strict=True):
-                base = layer.get_base_layer()
-                delta = sum(layer.get_delta_weight(name) for name in layer.active_adapters)  # type: ignore[operator, union-attr]
-                base.weight.data = (weight.float() + delta).to(weight.dtype)  # type: ignore[union-attr]
+                layer.get_base_layer().weight.data = _folded(layer, weight).to(weight.dtype)  # type: ignore[union-attr]
                 layer.merged_adapters = list(layer.active_adapters)  # type: ignore[union-attr, attr-defined]
         yield
     finally:
         for layer, weight in zip(layers, kept, strict=True):
             layer.get_base_layer().weight.data = weight  # type: ignore[union-attr]
             layer.merged_adapters = []  # type: ignore[attr-defined]
+
+
+def _folded(layer: Any, weight: Tensor) -> Tensor:
+    """Return a map's weight with its adapters in it, in fp32. Shape [out, in]."""
+    folded = weight.float()
+    for name in layer.active_adapters:
+        folded = folded + layer.get_delta_weight(name)
+        if name in layer.lora_magnitude_vector:
+            lengths = torch.linalg.norm(folded, dim=1)
+            folded = folded * (layer.lora_magnitude_vector[name].weight / lengths)[:, None]
+    return folded

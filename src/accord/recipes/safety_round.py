@@ -205,6 +205,10 @@ class _Round:
         """Choose how strongly the adapter acts, on held-out pairs of the training set."""
         if self.settings.method == "full":
             return Curve((), 1.0, "full fine-tuning has no adapter to scale; the trained weights are used as they are")
+        if self.settings.method == "dora":
+            return Curve(
+                (), 1.0, "a DoRA adapter's row lengths have no strength to choose; it is used as it was trained"
+            )
         stage = self._stage("operating-point", {})
         prompts = choose_prompts([d.prompt for d in self.material.held_out], self.settings.seed)
         points = measure_curve(self.trainee, prompts, self.sampling, self.scorer, stage.folder, self.progress)

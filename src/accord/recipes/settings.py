@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from accord.errors import SettingsError
+from accord.models.adapters import AdapterKind
 from accord.models.precision import Precision
 from accord.train.offline import TrainSettings
+
+# `full` trains every weight, each other method an adapter of its kind.
+Method = Literal[AdapterKind, "full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class AlignSettings:
     policy: str = ""
     demonstrations: str = ""
     comparisons: str = ""
-    method: Literal["lora", "full"] = "lora"
+    method: Method = "lora"
     precision: Precision = "auto"
     first_layer: int = -1
     rank: int = 8
@@ -60,8 +64,7 @@ class AlignSettings:
                 ("max_new_tokens", "at least 1", self.max_new_tokens >= 1),
                 ("baseline_share", "above 0 and at most 1", 0 < self.baseline_share <= 1),
                 ("limit", "at least 0", self.limit >= 0),
-                ("method", "'lora' or 'full'", self.method in ("lora", "full")),
-                ("precision", "'auto', 'fp32' or 'bf16'", self.precision in ("auto", "fp32", "bf16")),
+                *_formats(self.method, self.precision),
             ),
         )
 
@@ -75,7 +78,7 @@ class TrainingSettings:
     """The dials of a single training run. `first_layer` -1 puts adapters on the upper three fifths of the layers."""
 
     model: str = "starter"
-    method: Literal["lora", "full"] = "lora"
+    method: Method = "lora"
     precision: Precision = "auto"
     first_layer: int = 0
     rank: int = 16
@@ -93,8 +96,7 @@ class TrainingSettings:
                 ("epochs", "at least 1", self.epochs >= 1),
                 ("learning_rate", "above 0", self.learning_rate > 0),
                 ("rows_per_step", "at least 1", self.rows_per_step >= 1),
-                ("method", "'lora' or 'full'", self.method in ("lora", "full")),
-                ("precision", "'auto', 'fp32' or 'bf16'", self.precision in ("auto", "fp32", "bf16")),
+                *_formats(self.method, self.precision),
             ),
         )
 
@@ -111,6 +113,19 @@ class TrainingSettings:
             rows_per_step=self.rows_per_step,
             seed=self.seed + 1,
         )
+
+
+def _formats(method: str, precision: str) -> list[tuple[str, str, bool]]:
+    methods, precisions = get_args(Method), get_args(Precision)
+    return [
+        ("method", _listed(methods), method in methods),
+        ("precision", _listed(precisions), precision in precisions),
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = (f"'{name}'" for name in names)
+    return f"{', '.join(most)} or {last}"
 
 
 def _refuse(settings: object, rules: Sequence[tuple[str, str, bool]]) -> None:

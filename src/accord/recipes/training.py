@@ -98,7 +98,7 @@ class Adapting(Protocol):
 
     @property
     def method(self) -> str:
-        """`lora` or `full`."""
+        """`lora`, `dora`, `rslora` or `full`."""
 
     @property
     def first_layer(self) -> int:
@@ -130,7 +130,8 @@ def make_trainee(loaded: LoadedModel, settings: Adapting) -> Trainee:
         compute = None
         total = n_layers(loaded.model)
         first_layer = settings.first_layer if settings.first_layer >= 0 else round(0.4 * total)
-        trainee = Trainee(loaded, chat, add_lora(loaded, settings.rank, first_layer), first_layer)
+        model = add_lora(loaded, settings.rank, first_layer, kind=settings.method)  # type: ignore[arg-type]  # not "full"
+        trainee = Trainee(loaded, chat, model, first_layer)
     if spread:
         shard(trainee.model, decoder_of(trainee.model).layers, compute)
     return trainee

@@ -1,0 +1,64 @@
+"""Each way to train, from a fresh adapter to what is read back from the disk."""
+
+import math
+import random
+
+import pytest
+import torch
+from peft import PeftModel
+
+from accord.models.adapters import scaled
+from accord.models.load import load_model
+from accord.models.tree import Tree
+from accord.recipes.settings import TrainingSettings
+from accord.recipes.training import make_trainee, pair_objective, save_model, train_on_pairs
+from accord.types import Silent
+
+IDS = torch.tensor([[0, 30, 31, 32, 50, 51, 1], [0, 99, 98, 97, 96, 95, 1]])
+
+
+def pairs(n=8):
+    rng = random.Random(3)
+    return [
+        Tree((0, *(rng.randrange(2, 60) for _ in range(6))), ((rng.randrange(2, 60), 1), (rng.randrange(2, 60), 5, 1)))
+        for _ in range(n)
+    ]
+
+
+def trained(folder, out, **more):
+    """Two passes of DPO over 8 pairs; returns the trainee and the losses of the steps."""
+    settings = TrainingSettings(
+        model=str(folder), **{"precision": "fp32", "rank": 4, "epochs": 2, "learning_rate": 1e-2, **more}
+    )
+    trainee = make_trainee(load_model(settings.model, settings.precision), settings)
+    result = train_on_pairs(trainee, pairs(), pair_objective("dpo", beta=0.5), settings.dials(), out, Silent())
+    return trainee, [step.loss for step in result.steps]
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(IDS).logits
+
+
+@pytest.mark.parametrize("first_layer", [0, 2])
+@pytest.mark.parametrize("method", ["lora", "dora", "rslora"])
+def test_dpo_begins_at_ln_2_learns_and_is_read_back_as_it_was(tiny_folder, tmp_path, method, first_layer):
+    base = logits(load_model(str(tiny_folder), "fp32").model)
+    trainee, losses = trained(tiny_folder, tmp_path, method=method, first_layer=first_layer)
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-6)
+    assert losses[1] < losses[0] - 0.01
+    save_model(trainee, tmp_path / "model", "card", 1.0, str(tiny_folder))
+    after = logits(trainee.model)
+    assert not torch.allclose(after, base, atol=1e-2)
+    torch.testing.assert_close(logits(load_model(str(tmp_path / "model"), "fp32").model), after, atol=1e-4, rtol=0)
+    peft = PeftModel.from_pretrained(load_model(str(tiny_folder), "fp32").model, tmp_path / "model")
+    torch.testing.assert_close(logits(peft), after, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["dora", "rslora"])
+def test_a_strength_is_saved_as_it_was_measured(tiny_folder, tmp_path, method):
+    trainee, _ = trained(tiny_folder, tmp_path, method=method)
+    save_model(trainee, tmp_path / "model", "card", 0.5, str(tiny_folder))
+    with scaled(trainee.model, 0.5):
+        half = logits(trainee.model)
+    torch.testing.assert_close(logits(load_model(str(tmp_path / "model"), "fp32").model), half, atol=1e-4, rtol=0)
