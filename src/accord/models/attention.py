@@ -10,8 +10,8 @@ Shapes: B rows, L positions, H query heads, K key heads, G = H / K, D head size;
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +54,7 @@ class _Stack:
 class _Layout:
     segments: Sequence[Segment]
     mask_B1LL: Tensor
+    configs: Sequence[Any]
     kept: dict[tuple[torch.dtype, int, int], list[_Stack]] = field(default_factory=dict)
 
     def stacks(self, dtype: torch.dtype, n_heads: int, n_key_heads: int) -> list[_Stack]:
@@ -111,15 +112,35 @@ def by_segment(decoder: nn.Module, segments: Sequence[Segment], mask_B1LL: Tenso
     if mask_B1LL.device.type != "cpu" or not configs:
         yield
         return
-    token = _layout.set(_Layout(segments, mask_B1LL))
-    for config in configs.values():
-        config._attn_implementation = NAME
-    try:
+    with _Attending(_Layout(segments, mask_B1LL, tuple(configs.values()))):
         yield
-    finally:
-        for config in configs.values():
-            config._attn_implementation = "sdpa"
-        _layout.reset(token)
+
+
+class _Attending(AbstractContextManager[None]):
+    """Sets a layout, and back what was set before. It can be entered again: a graph may be run backward more than once."""
+
+    def __init__(self, layout: _Layout) -> None:
+        self.layout = layout
+
+    def __enter__(self) -> None:
+        self.before = [config._attn_implementation for config in self.layout.configs]
+        self.token: Token[_Layout | None] = _layout.set(self.layout)
+        for config in self.layout.configs:
+            config._attn_implementation = NAME
+
+    def __exit__(self, *_: object) -> None:
+        for config, name in zip(self.layout.configs, self.before, strict=True):
+            config._attn_implementation = name
+        _layout.reset(self.token)
+
+
+def attend_alike() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return a context for a layer's forward pass, which changes nothing, and one to compute it again, later, as it is done now.
+
+    The backward pass runs outside `by_segment`: there a layer would attend under another implementation than it did.
+    """
+    layout = _layout.get()
+    return nullcontext(), nullcontext() if layout is None else _Attending(layout)
 
 
 def _attend(
