@@ -74,10 +74,17 @@ def test_lora_sits_on_every_linear_map_of_the_chosen_layers_only(tiny_model, fir
     assert n_layers(model) == 4
 
 
-@pytest.mark.parametrize("first_layer", [-1, 4, 100])
-def test_a_layer_that_the_model_lacks_is_refused(tiny_model, first_layer):
-    with pytest.raises(SettingsError, match=f"first adapted layer {first_layer} .* 0 to 3"):
-        add_lora(tiny_model, 4, first_layer)
+@pytest.mark.parametrize(("first", "last", "layers"), [(0, 2, {0, 1, 2}), (1, 1, {1}), (1, 3, {1, 2, 3})])
+def test_adapters_up_to_a_layer_below_the_last(tiny_model, first, last, layers):
+    model = add_lora(tiny_model, 4, first, last_layer=last)
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert {int(re.search(r"layers\.(\d+)\.", name)[1]) for name in names} == layers
+
+
+@pytest.mark.parametrize(("first", "last"), [(-1, -1), (4, -1), (100, -1), (0, 4), (2, 1)])
+def test_a_layer_that_the_model_lacks_is_refused(tiny_model, first, last):
+    with pytest.raises(SettingsError, match=f"layers {first} to .* cannot be adapted: the model has layers 0 to 3"):
+        add_lora(tiny_model, 4, first, last_layer=last)
 
 
 def test_the_adapter_of_a_bf16_model_is_fp32(tiny_model):

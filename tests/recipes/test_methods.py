@@ -7,10 +7,11 @@ import pytest
 import torch
 from peft import PeftModel
 
+from accord.errors import SettingsError
 from accord.models.adapters import scaled
 from accord.models.load import load_model
-from accord.models.tree import Tree
-from accord.recipes.settings import TrainingSettings
+from accord.models.tree import Tree, decoder_of
+from accord.recipes.settings import AlignSettings, TrainingSettings, adapted_layers
 from accord.recipes.training import make_trainee, pair_objective, save_model, train_on_pairs
 from accord.types import Silent
 
@@ -62,3 +63,47 @@ def test_a_strength_is_saved_as_it_was_measured(tiny_folder, tmp_path, method):
     with scaled(trainee.model, 0.5):
         half = logits(trainee.model)
     torch.testing.assert_close(logits(load_model(str(tmp_path / "model"), "fp32").model), half, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [("all", 0, -1), ("upper", -1, -1), ("22-29", 22, 29), ("22-", 22, -1), ("0-0", 0, 0)],
+)
+def test_what_layers_stands_for(text, first, last):
+    assert adapted_layers(text, "lora") == {"first_layer": first, "last_layer": last}
+
+
+@pytest.mark.parametrize("text", ["22", "-29", "29-22", "upper three", "-1", "22-29-30", " 2-3", "2.5-3"])
+def test_layers_that_cannot_be_understood_are_refused_with_the_forms_that_can(text):
+    with pytest.raises(SettingsError, match=f"all, upper, a span as 22-29, or 22- for 22 and up, not '{text}'"):
+        adapted_layers(text, "lora")
+
+
+def test_layers_go_with_adapters_only():
+    assert adapted_layers("", "full") == {}
+    adapted_layers("all", "full")
+    with pytest.raises(SettingsError, match="--layers 22- says where adapters sit, and --method full has none"):
+        adapted_layers("22-", "full")
+
+
+def test_upper_is_the_upper_three_fifths_and_a_span_below_the_last_layer_trains(tiny_folder, tmp_path):
+    """Of 4 layers 0.4 * 4 = 1.6, so from the third on; layers 1 to 2 are frozen from below, and 3 runs without an adapter."""
+    assert make_trainee(load_model(str(tiny_folder)), AlignSettings(first_layer=-1)).first_layer == 2
+    trainee, losses = trained(tiny_folder, tmp_path, **adapted_layers("1-2", "lora"))
+    assert trainee.first_layer == 1
+    assert losses[1] < losses[0] - 0.01
+    save_model(trainee, tmp_path / "model", "card", 1.0, str(tiny_folder))
+    again = load_model(str(tmp_path / "model"), "fp32").model
+    torch.testing.assert_close(logits(again), logits(trainee.model), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_checkpointing_changes_no_step(tiny_folder, tmp_path, method):
+    plain, again = (tmp_path / name for name in ("plain", "again"))
+    for folder in (plain, again):
+        folder.mkdir()
+    one, losses = trained(tiny_folder, plain, method=method, learning_rate=1e-3)
+    other, same = trained(tiny_folder, again, method=method, learning_rate=1e-3, checkpointing=True)
+    assert same == losses
+    assert torch.equal(logits(other.model), logits(one.model))
+    assert all(layer.gradient_checkpointing for layer in decoder_of(other.model).layers)

@@ -189,7 +189,7 @@ def test_accord_train_reward_on_real_comparisons(tmp_path):
     done = subprocess.run(
         [
             *(sys.executable, "-c", "from accord.cli import main; main()", "train", "reward", tmp_path / "train.jsonl"),
-            *("--dev", tmp_path / "dev.jsonl", "--out", tmp_path / "run", "--first-layer", "20", "--drop", "--json"),
+            *("--dev", tmp_path / "dev.jsonl", "--out", tmp_path / "run", "--layers", "20-", "--drop", "--json"),
         ],
         capture_output=True,
         text=True,

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from accord.cli.options import FirstLayer, Method, Model, PrecisionName, Rank, Seed, Track
+from accord.cli.options import LAYERS_HELP, Method, Model, PrecisionName, Rank, Seed, Track
 
 RUNS = Path("runs")
 GATE_HELP = "End with exit code 1 where a release goal is not shown to be met; without it the report alone says so."
@@ -24,7 +24,7 @@ def align(
     out: Path = typer.Option(None, help="The run's folder; a new one under runs/ if none."),
     method: Method = "lora",
     precision: PrecisionName = "auto",
-    first_layer: FirstLayer = -1,
+    layers: str = typer.Option("", help=LAYERS_HELP, show_default="upper"),
     rank: Rank = 8,
     sft_epochs: int = typer.Option(None, help="Passes over the demonstrations."),
     retain: float = typer.Option(None, help="Weight of staying with the base model on benign prompts."),
@@ -40,7 +40,7 @@ def align(
     json_: bool = typer.Option(False, "--json", help="Print the run's manifest as JSON at the end."),
 ) -> None:
     """Take a model through one complete round: probe, learn from demonstrations and own failures, verify, report."""
-    from accord.recipes.settings import AlignSettings
+    from accord.recipes.settings import AlignSettings, adapted_layers
 
     given: dict[str, Any] = {
         "sft_epochs": sft_epochs,
@@ -55,7 +55,7 @@ def align(
         comparisons=comparisons,
         method=method,  # type: ignore[arg-type]  # checked by the settings
         precision=precision,  # type: ignore[arg-type]
-        first_layer=first_layer,
+        **adapted_layers(layers, method),
         rank=rank,
         limit=limit,
         seed=seed,

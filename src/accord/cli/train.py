@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from accord.cli.numbers import told
-from accord.cli.options import FirstLayer, Method, Model, PrecisionName, Rank, Seed, Track
+from accord.cli.options import LAYERS_HELP, Checkpointing, Layers, Method, Model, PrecisionName, Rank, Seed, Track
 from accord.cli.progress import is_main_process
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def train_sft(
     learning_rate: float = typer.Option(None, min=1e-12, help="The highest step size."),
     retain: float = typer.Option(None, help="Weight of staying with the base model on prompts that are not harmful."),
     rank: int = typer.Option(None, min=1, help="The adapters' rank."),
-    first_layer: int = typer.Option(None, help="First layer with adapters; -1: the upper three fifths."),
+    layers: str = typer.Option("", help=LAYERS_HELP, show_default="upper for demonstrations, all for conversations"),
+    checkpointing: Checkpointing = False,
     precision: PrecisionName = "auto",
     seed: Seed = 0,
     track: Track = [],  # noqa: B006 (Typer reads it)
@@ -59,12 +60,14 @@ def train_sft(
     from accord.data.examples import read_examples
     from accord.errors import SettingsError
     from accord.recipes.conversation_run import run_conversations
-    from accord.recipes.settings import AlignSettings, TrainingSettings
+    from accord.recipes.settings import AlignSettings, TrainingSettings, adapted_layers
     from accord.recipes.sft_run import run_sft
 
     progress = tracked(make_progress(), track, out)
     where: dict[str, Any] = {"model": model, "method": method, "precision": precision, "seed": seed}
-    where |= {name: x for name, x in (("rank", rank), ("first_layer", first_layer)) if x is not None}
+    where |= {"checkpointing": checkpointing, **adapted_layers(layers, method)}
+    if rank is not None:
+        where["rank"] = rank
     how = {"epochs": epochs, "learning_rate": learning_rate}
     if read_examples(data).kind == "conversations":
         if retain is not None:
@@ -103,7 +106,8 @@ def _train_pairs(
     learning_rate: LearningRate = 2e-4,
     rows_per_step: RowsPerStep = 8,
     rank: Rank = 16,
-    first_layer: FirstLayer = 0,
+    layers: Layers = "all",
+    checkpointing: Checkpointing = False,
     drop: Drop = False,
     precision: PrecisionName = "auto",
     seed: Seed = 0,
@@ -116,11 +120,11 @@ def _train_pairs(
     from accord.cli.progress import make_progress
     from accord.cli.tracking import tracked
     from accord.recipes.preference_run import run_preferences
-    from accord.recipes.settings import TrainingSettings
+    from accord.recipes.settings import TrainingSettings, adapted_layers
 
     settings = TrainingSettings(
-        model=model, method=method, precision=precision, first_layer=first_layer, rank=rank, seed=seed,  # type: ignore[arg-type]
-        epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step,
+        model=model, method=method, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,  # type: ignore[arg-type]
+        epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step, **adapted_layers(layers, method),
     )  # fmt: skip
     facts, held_out = run_preferences(
         data, dev, out, objective, options, settings, drop, tracked(make_progress(), track, out)
@@ -140,7 +144,8 @@ def train_reward(
     centring: float = typer.Option(0.0, min=0.0, help="Pull of a pair's scores towards 0."),
     margin: float = typer.Option(0.0, min=0.0, help="By how much a preference of strength 1 should lead."),
     rank: Rank = 16,
-    first_layer: FirstLayer = 0,
+    layers: Layers = "all",
+    checkpointing: Checkpointing = False,
     drop: Drop = False,
     precision: PrecisionName = "auto",
     seed: Seed = 0,
@@ -152,11 +157,11 @@ def train_reward(
     from accord.cli.progress import make_progress
     from accord.cli.tracking import tracked
     from accord.recipes.reward_run import run_reward
-    from accord.recipes.settings import TrainingSettings
+    from accord.recipes.settings import TrainingSettings, adapted_layers
 
     settings = TrainingSettings(
-        model=model, method=method, precision=precision, first_layer=first_layer, rank=rank, seed=seed,  # type: ignore[arg-type]
-        epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step,
+        model=model, method=method, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,  # type: ignore[arg-type]
+        epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step, **adapted_layers(layers, method),
     )  # fmt: skip
     facts, held_out = run_reward(
         data, dev, out, centring, margin, cost, settings, drop, tracked(make_progress(), track, out)
@@ -176,7 +181,8 @@ def train_kto(
     desirable_weight: float = typer.Option(1.0, min=0.0, help="Weight of a desirable answer's loss."),
     undesirable_weight: float = typer.Option(1.0, min=0.0, help="Weight of an undesirable one's."),
     rank: Rank = 16,
-    first_layer: FirstLayer = 0,
+    layers: Layers = "all",
+    checkpointing: Checkpointing = False,
     drop: Drop = False,
     precision: PrecisionName = "auto",
     seed: Seed = 0,
@@ -186,12 +192,12 @@ def train_kto(
     """Train on answers that are each marked good or bad (KTO)."""
     from accord.cli.progress import make_progress
     from accord.cli.tracking import tracked
-    from accord.recipes.settings import TrainingSettings
+    from accord.recipes.settings import TrainingSettings, adapted_layers
     from accord.recipes.unpaired_run import run_kto
 
     settings = TrainingSettings(
-        model=model, method=method, precision=precision, first_layer=first_layer, rank=rank, seed=seed,  # type: ignore[arg-type]
-        epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step,
+        model=model, method=method, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,  # type: ignore[arg-type]
+        epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step, **adapted_layers(layers, method),
     )  # fmt: skip
     facts = run_kto(
         data, out, beta, desirable_weight, undesirable_weight, settings, drop, tracked(make_progress(), track, out)

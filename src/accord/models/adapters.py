@@ -33,19 +33,28 @@ def n_layers(model: nn.Module) -> int:
 
 
 def add_lora(
-    loaded: LoadedModel, rank: int, first_layer: int, alpha: float | None = None, kind: AdapterKind = "lora"
+    loaded: LoadedModel,
+    rank: int,
+    first_layer: int,
+    alpha: float | None = None,
+    kind: AdapterKind = "lora",
+    last_layer: int = -1,
 ) -> PeftModel:
-    """Put adapters on every linear map of the layers from `first_layer` on; their weights are fp32.
+    """Put adapters on every linear map of the layers from `first_layer` to `last_layer` (-1: the last); their weights are fp32.
 
     `alpha` is by default such that the scale is 1, or rsLoRA's (`RSLORA_ALPHA`). A reward model's head is trained whole, and saved
     with the adapter.
 
     Raises:
-        SettingsError: `first_layer` is no layer of the model.
+        SettingsError: these are not layers of the model.
     """
     total = n_layers(loaded.model)
-    if not 0 <= first_layer < total:
-        raise SettingsError(f"first adapted layer {first_layer} is not one of the model's layers 0 to {total - 1}")
+    last_layer = total - 1 if last_layer == -1 else last_layer
+    if not 0 <= first_layer <= last_layer < total:
+        raise SettingsError(
+            f"layers {first_layer} to {last_layer} cannot be adapted: the model has layers 0 to {total - 1}"
+        )
+    adapted = range(first_layer, last_layer + 1)
     if alpha is None:
         alpha = RSLORA_ALPHA if kind == "rslora" else rank
     scores = hasattr(loaded.model, SCORE)
@@ -55,7 +64,7 @@ def add_lora(
         use_rslora=kind == "rslora",
         use_dora=kind == "dora",
         target_modules=sorted(_linear_names(loaded.model)),
-        layers_to_transform=list(range(first_layer, total)) if first_layer else None,
+        layers_to_transform=list(adapted) if len(adapted) < total else None,
         task_type="SEQ_CLS" if scores else "CAUSAL_LM",
         modules_to_save=[SCORE] if scores else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
@@ -19,10 +20,11 @@ Method = Literal[AdapterKind, "full"]
 class AlignSettings:
     """The dials of `accord align`.
 
-    `first_layer` -1 puts adapters on the upper three fifths of the layers. `retain_tokens` are the tokens of an answer's
-    beginning, where it is decided; `whole_share` is the part of the learned answers that is learned to the end. `limit` keeps the
-    first so many rows of each kind, for a smoke run; the report says so. `baseline_share` is the part of the `verify` prompts
-    that the baselines and the changed system prompts are measured on.
+    Adapters sit on the layers from `first_layer` (-1: the upper three fifths) to `last_layer` (-1: the last). `checkpointing`
+    computes each layer again in the backward pass, for less memory. `retain_tokens` are the tokens of an answer's beginning, where
+    it is decided; `whole_share` is the part of the learned answers that is learned to the end. `limit` keeps the first so many
+    rows of each kind, for a smoke run; the report says so. `baseline_share` is the part of the `verify` prompts that the baselines
+    and the changed system prompts are measured on.
     """
 
     model: str = "starter"
@@ -32,7 +34,9 @@ class AlignSettings:
     method: Method = "lora"
     precision: Precision = "auto"
     first_layer: int = -1
+    last_layer: int = -1
     rank: int = 8
+    checkpointing: bool = False
     sft_epochs: int = 3
     sft_learning_rate: float = 3e-3
     rows_per_step: int = 8
@@ -75,13 +79,15 @@ class AlignSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """The dials of a single training run. `first_layer` -1 puts adapters on the upper three fifths of the layers."""
+    """The dials of a single training run; `first_layer` and `last_layer` as in `AlignSettings`."""
 
     model: str = "starter"
     method: Method = "lora"
     precision: Precision = "auto"
     first_layer: int = 0
+    last_layer: int = -1
     rank: int = 16
+    checkpointing: bool = False
     epochs: int = 1
     learning_rate: float = 2e-4
     rows_per_step: int = 8
@@ -113,6 +119,26 @@ class TrainingSettings:
             rows_per_step=self.rows_per_step,
             seed=self.seed + 1,
         )
+
+
+def adapted_layers(text: str, method: str) -> dict[str, Any]:
+    """Return the settings that `--layers` stands for; none where it was not given.
+
+    Raises:
+        SettingsError: it cannot be understood, or names some layers where every weight is trained.
+    """
+    if not text:
+        return {}
+    if method == "full" and text != "all":
+        raise SettingsError(
+            f"--layers {text} says where adapters sit, and --method full has none: leave out one of the two"
+        )
+    if text in ("all", "upper"):
+        return {"first_layer": 0 if text == "all" else -1, "last_layer": -1}
+    span = re.fullmatch(r"(\d+)-(\d*)", text)
+    if not span or (span[2] and int(span[2]) < int(span[1])):
+        raise SettingsError(f"--layers must be all, upper, a span as 22-29, or 22- for 22 and up, not '{text}'")
+    return {"first_layer": int(span[1]), "last_layer": int(span[2] or -1)}
 
 
 def _formats(method: str, precision: str) -> list[tuple[str, str, bool]]:

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from accord.errors import DataError
 from accord.models.adapters import add_lora, n_layers
 from accord.models.chat import ChatFormat
+from accord.models.checkpointing import recompute_layers
 from accord.models.head import Head, LiveHead
 from accord.models.load import LoadedModel, window
 from accord.models.packed import packed
@@ -105,8 +106,16 @@ class Adapting(Protocol):
         """First layer with adapters; -1: the upper three fifths."""
 
     @property
+    def last_layer(self) -> int:
+        """Last layer with adapters; -1: the model's last."""
+
+    @property
     def rank(self) -> int:
         """The adapters' rank."""
+
+    @property
+    def checkpointing(self) -> bool:
+        """Whether each layer is computed again in the backward pass."""
 
     @property
     def seed(self) -> int:
@@ -120,6 +129,8 @@ def make_trainee(loaded: LoadedModel, settings: Adapting) -> Trainee:
     """
     torch.manual_seed(settings.seed)
     chat = ChatFormat(loaded.tokenizer)
+    if settings.checkpointing:
+        recompute_layers(loaded.model)
     spread = sharding_asked()
     if settings.method == "full":
         compute = loaded.model.dtype
@@ -130,7 +141,8 @@ def make_trainee(loaded: LoadedModel, settings: Adapting) -> Trainee:
         compute = None
         total = n_layers(loaded.model)
         first_layer = settings.first_layer if settings.first_layer >= 0 else round(0.4 * total)
-        model = add_lora(loaded, settings.rank, first_layer, kind=settings.method)  # type: ignore[arg-type]  # not "full"
+        kind: Any = settings.method  # not "full"
+        model = add_lora(loaded, settings.rank, first_layer, kind=kind, last_layer=settings.last_layer)
         trainee = Trainee(loaded, chat, model, first_layer)
     if spread:
         shard(trainee.model, decoder_of(trainee.model).layers, compute)
