@@ -23,6 +23,12 @@ def tiny_folder(tmp_path):
 
 
 @pytest.fixture
+def wide_folder(tmp_path):
+    """The tiny model with maps of 64 and 128 inputs, which 4-bit weights need, as a model folder."""
+    return save(tiny(hidden=64), tmp_path / "wide")
+
+
+@pytest.fixture
 def tiny_folder_without_template(tmp_path):
     """A model folder whose tokenizer has no chat template."""
     loaded = tiny()

@@ -33,7 +33,9 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_causal_lm(vocab: int = 280, seed: int = 0, scale: float = 0.2, n_layers: int = 4) -> LlamaForCausalLM:
+def tiny_causal_lm(
+    vocab: int = 280, seed: int = 0, scale: float = 0.2, n_layers: int = 4, hidden: int = 32
+) -> LlamaForCausalLM:
     """Hidden 32, 4 layers, 4 heads on 2 kv heads, tied embeddings, fp32, frozen, in eval mode.
 
     `scale` is the initial weights' spread: at transformers' own 0.02 so small a model says the same whatever it is asked,
@@ -43,8 +45,8 @@ def tiny_causal_lm(vocab: int = 280, seed: int = 0, scale: float = 0.2, n_layers
         torch.manual_seed(seed)
         config = LlamaConfig(
             vocab_size=vocab,
-            hidden_size=32,
-            intermediate_size=64,
+            hidden_size=hidden,
+            intermediate_size=2 * hidden,
             num_hidden_layers=n_layers,
             num_attention_heads=4,
             num_key_value_heads=2,
@@ -60,9 +62,14 @@ def tiny_causal_lm(vocab: int = 280, seed: int = 0, scale: float = 0.2, n_layers
     return model.float().eval().requires_grad_(False)
 
 
-def tiny(seed: int = 0) -> LoadedModel:
+def tiny(seed: int = 0, hidden: int = 32) -> LoadedModel:
     """Return the model with its tokenizer, as `load_model` would."""
     tokenizer = tiny_tokenizer()
     return LoadedModel(
-        tiny_causal_lm(len(tokenizer), seed), tokenizer, "tiny", "tiny", f"tiny-{seed}", torch.device("cpu")
+        tiny_causal_lm(len(tokenizer), seed, hidden=hidden),
+        tokenizer,
+        "tiny",
+        "tiny",
+        f"tiny-{seed}",
+        torch.device("cpu"),
     )

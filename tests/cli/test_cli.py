@@ -215,4 +215,4 @@ def test_settings_that_no_training_run_can_have_are_named_all_at_once(tmp_path):
     )
     assert "rank must be at least 1, not 0" in message
     assert "method must be 'lora', 'dora', 'rslora' or 'full', not ful" in message
-    assert "precision must be 'auto', 'fp32' or 'bf16', not b16" in message
+    assert "precision must be 'auto', 'fp32', 'bf16', 'int8' or 'nf4', not b16" in message

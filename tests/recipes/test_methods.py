@@ -1,5 +1,6 @@
 """Each way to train, from a fresh adapter to what is read back from the disk."""
 
+import importlib.util
 import math
 import random
 
@@ -11,6 +12,7 @@ from accord.errors import SettingsError
 from accord.models.adapters import scaled
 from accord.models.load import load_model
 from accord.models.tree import Tree, decoder_of
+from accord.recipes.reporting import machine_facts
 from accord.recipes.settings import AlignSettings, TrainingSettings, adapted_layers
 from accord.recipes.training import make_trainee, pair_objective, save_model, train_on_pairs
 from accord.types import Silent
@@ -107,3 +109,28 @@ def test_checkpointing_changes_no_step(tiny_folder, tmp_path, method):
     assert same == losses
     assert torch.equal(logits(other.model), logits(one.model))
     assert all(layer.gradient_checkpointing for layer in decoder_of(other.model).layers)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+@pytest.mark.parametrize("method", ["lora", "dora"])
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+def test_adapters_learn_on_a_quantised_base(wide_folder, tmp_path, precision, method):
+    """3 steps of DPO: they begin at ln 2, for the base is computed alike with and without a gradient; the loss falls."""
+    trainee, losses = trained(
+        wide_folder, tmp_path, precision=precision, method=method, epochs=3, checkpointing=True, first_layer=1
+    )
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-6)
+    assert losses[0] > losses[1] > losses[2]
+    assert machine_facts(trainee)["number format"].startswith(f"{precision} weights")
+    save_model(trainee, tmp_path / "model", "card", 1.0, str(wide_folder))
+    peft = PeftModel.from_pretrained(load_model(str(wide_folder), precision).model, tmp_path / "model")
+    torch.testing.assert_close(logits(peft), logits(trainee.model), atol=1e-4, rtol=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+def test_quantised_weights_are_neither_trained_nor_published_on(precision):
+    with pytest.raises(SettingsError, match=f"with method full, since 8- and 4-bit weights .* not {precision}"):
+        TrainingSettings(method="full", precision=precision)
+    with pytest.raises(SettingsError, match=f"precision {precision}: a round would measure"):
+        AlignSettings(precision=precision).refuse_as_round()
+    AlignSettings(precision="bf16").refuse_as_round()

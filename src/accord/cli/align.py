@@ -69,6 +69,7 @@ def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bo
     """Check what was given, then do or go on with the round in `folder`.
 
     Raises:
+        SettingsError: the base is to be quantised.
         GateError: with `gate`, a release goal is not shown to be met; the report is written all the same.
     """
     from accord.cli.progress import make_progress
@@ -86,6 +87,7 @@ def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bo
     from accord.runs.folder import open_run
 
     assert isinstance(settings, AlignSettings)
+    settings.refuse_as_round()
     progress = tracked(make_progress(), track, folder)
     material = read_material(settings)
     n_pairs = 0

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from accord.errors import SettingsError
 from accord.models.load import LoadedModel
+from accord.models.quantised import is_quantised
 from accord.models.reward import SCORE
 from accord.models.tree import decoder_of
 
@@ -115,8 +116,11 @@ def scaled(model: nn.Module, factor: float) -> Iterator[None]:
 
 @contextmanager
 def merged(model: nn.Module) -> Iterator[None]:
-    """Fold the adapters into the weights, and put back the very same bits afterwards (subtracting would not)."""
-    adapted = [m for m in model.modules() if isinstance(m, LoraLayer)]
+    """Fold the adapters into the weights, and put back the very same bits afterwards (subtracting would not).
+
+    Adapters over quantised weights, which would round them away, are left beside.
+    """
+    adapted = [m for m in model.modules() if isinstance(m, LoraLayer) and not is_quantised(m.get_base_layer())]
     layers = [m for m in adapted if not m.merged and not m._disable_adapters]  # type: ignore[attr-defined]
     kept = [layer.get_base_layer().weight.data for layer in layers]  # type: ignore[union-attr]
     try:

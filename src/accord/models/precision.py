@@ -6,7 +6,8 @@ from typing import Literal
 
 import torch
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "int8", "nf4"]
+QUANTISED = ("int8", "nf4")
 
 
 def pick_device() -> torch.device:
@@ -27,7 +28,10 @@ def has_native_bf16(device: torch.device) -> bool:
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the dtype of the frozen weights and activations; trainable weights and losses stay in fp32."""
-    if precision == "auto":
+    """Return the dtype of the frozen weights and activations; trainable weights and losses stay in fp32.
+
+    Where weights are quantised, it is that of the activations and of all other weights.
+    """
+    if precision == "auto" or precision in QUANTISED:
         return torch.bfloat16 if has_native_bf16(device) else torch.float32
     return torch.bfloat16 if precision == "bf16" else torch.float32

@@ -25,7 +25,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from accord.errors import ModelError
 from accord.models.chat import ChatFormat
 from accord.models.load import LoadedModel, base_of, fingerprint, load_model, load_tokenizer, quiet_loading, resolve
-from accord.models.precision import Precision, choose_dtype, pick_device
+from accord.models.precision import QUANTISED, Precision, choose_dtype, pick_device
 from accord.models.sharing import batches, lay_out
 from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch, last_states
 
@@ -53,8 +53,12 @@ def load_reward_model(name: str, precision: Precision = "auto") -> LoadedModel:
     """Load a reward model by local folder (whole or PEFT adapter), run folder, or hub id; its head in fp32.
 
     Raises:
-        ModelError: nothing by that name can be loaded, or it has no head: none is ever invented.
+        ModelError: nothing by that name can be loaded, it would be quantised, or it has no head: none is ever invented.
     """
+    if precision in QUANTISED:
+        raise ModelError(
+            f"a reward model is loaded as auto, fp32 or bf16, not {precision}: its base alone can be quantised"
+        )
     folder = Path(resolve(name))
     head = _head_of(folder)
     if (folder / "adapter_config.json").exists():

@@ -23,6 +23,7 @@ from accord.data.records import write_records
 from accord.evals.goals import Goal, GoalResult
 from accord.evals.summary import Condition
 from accord.models.load import STARTER, published_name
+from accord.models.quantised import number_format
 from accord.policy import Policy
 from accord.recipes.settings import AlignSettings
 from accord.recipes.training import Trainee, save_model
@@ -77,7 +78,7 @@ def machine_facts(trainee: Trainee | None = None) -> dict[str, str]:
     }
     if trainee:
         facts["device"] = str(trainee.loaded.device)
-        facts["number format"] = str(trainee.loaded.model.dtype).removeprefix("torch.")
+        facts["number format"] = number_format(trainee.loaded.model)
     return facts
 
 

@@ -68,7 +68,9 @@ def run_round(
 
     Raises:
         NotMeasuredError: not one answer of the base or the aligned model could be scored.
+        SettingsError: the base is quantised.
     """
+    settings.refuse_as_round()
     began = clock()
     shared = {
         "model": loaded.fingerprint,

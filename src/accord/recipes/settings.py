@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from accord.errors import SettingsError
 from accord.models.adapters import AdapterKind
-from accord.models.precision import Precision
+from accord.models.precision import QUANTISED, Precision
 from accord.train.offline import TrainSettings
 
 # `full` trains every weight, each other method an adapter of its kind.
@@ -75,6 +75,18 @@ class AlignSettings:
     def asked(self) -> dict[str, Any]:
         """Return the settings as a run's manifest keeps them."""
         return asdict(self)
+
+    def refuse_as_round(self) -> None:
+        """Refuse what a whole round cannot be asked for, though its first stage alone can.
+
+        Raises:
+            SettingsError: the base is quantised; the adapter is published for the base as it is, on which nothing was measured.
+        """
+        if self.precision in QUANTISED:
+            raise SettingsError(
+                f"precision {self.precision}: a round would measure the adapter on a base that its users do not load; "
+                "use auto, fp32 or bf16, or `accord train`"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +158,11 @@ def _formats(method: str, precision: str) -> list[tuple[str, str, bool]]:
     return [
         ("method", _listed(methods), method in methods),
         ("precision", _listed(precisions), precision in precisions),
+        (
+            "precision",
+            "'auto', 'fp32' or 'bf16' with method full, since 8- and 4-bit weights cannot be trained",
+            not (method == "full" and precision in QUANTISED),
+        ),
     ]
 
 
