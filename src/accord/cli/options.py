@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 Model = Annotated[str, typer.Option(help="A hub id, a local folder, a run, or 'starter'.")]
-Method = Annotated[str, typer.Option(help="lora, dora, rslora, or full for all weights.")]
+Method = Annotated[str, typer.Option(help="lora, dora (slower), rslora, or full for all weights.")]
 PrecisionName = Annotated[str, typer.Option(help="auto, fp32 or bf16; to train adapters also int8 or nf4 (4 bits).")]
 LAYERS_HELP = "Layers with adapters: all, upper (the upper three fifths), 22-29, or 22- for 22 and up."
 Layers = Annotated[str, typer.Option(help=LAYERS_HELP)]
