@@ -1,0 +1,175 @@
+"""docs/scale.md says what its script computes, and that holds against bytes that autograd keeps and numbers worked by hand."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from accord.models.adapters import add_lora
+from accord.models.checkpointing import recompute_layers
+from accord.models.fused import RootMeanSquare
+from accord.models.load import LoadedModel
+from accord.models.tree import decoder_of
+from accord.models.work import Extent, extent_of, sizes_of
+
+ROOT = Path(__file__).parents[1]
+spec = importlib.util.spec_from_file_location("scale", ROOT / "benchmarks" / "scale.py")
+scale = importlib.util.module_from_spec(spec)
+sys.modules["scale"] = scale  # dataclasses look their module up
+spec.loader.exec_module(scale)
+
+TINY = scale.Shape("tiny", 64, 176, 3, 4, 2, 16, 96)
+STARTER = scale.Shape("starter", 576, 1536, 3, 9, 3, 64, 96)
+ROWS, LENGTH = 2, 40
+
+
+def test_the_page_holds_the_tables_that_the_script_prints():
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    for name, text in scale.tables().items():
+        assert scale.marked(name, text) in page, f"run benchmarks/scale.py --write docs/scale.md: {name} has changed"
+
+
+def built(shape, method, layers, own_norm=False, recompute=False):
+    """A random model of a shape in bf16, its layers trained, run as on a GPU: no map is packed."""
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.width,
+        intermediate_size=shape.inner,
+        num_hidden_layers=layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_heads,
+        head_dim=shape.head_size,
+        attn_implementation="sdpa",
+        tie_word_embeddings=False,
+    )
+    model = LlamaForCausalLM(config).to(torch.bfloat16).requires_grad_(method is scale.Method.FULL)
+    if recompute:
+        recompute_layers(model)
+    if method is scale.Method.LORA:
+        loaded = LoadedModel(model, None, "", "", "", torch.device("cpu"))
+        model = add_lora(loaded, scale.RANK, 0)
+    if own_norm:
+        for module in model.modules():
+            if type(module).__name__ == "LlamaRMSNorm":
+                module.forward = RootMeanSquare(module)
+    return model.train()
+
+
+def kept_bytes(model):
+    """What one forward pass keeps for the backward pass, each storage once, weights left out."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage  # held, so that no other takes its place
+        return tensor
+
+    decoder = decoder_of(model)
+    entering = torch.zeros(ROWS, LENGTH, decoder.config.hidden_size, dtype=torch.bfloat16, requires_grad=True)
+    mask = torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril().repeat(ROWS, 1, 1, 1)
+    positions = torch.arange(LENGTH).expand(ROWS, LENGTH)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        out = decoder(inputs_embeds=entering, attention_mask=mask, position_ids=positions, use_cache=False)
+    assert out.last_hidden_state.requires_grad
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def kept_by_a_layer(shape, method, **how):
+    """What a third layer adds, in bytes a position."""
+    two, three = (kept_bytes(built(shape, method, n, **how)) for n in (2, 3))
+    return (three - two) / (ROWS * LENGTH)
+
+
+@pytest.mark.parametrize("shape", [TINY, STARTER], ids=lambda shape: shape.name)
+@pytest.mark.parametrize("method", [scale.Method.LORA, scale.Method.FULL], ids=lambda method: method.name)
+@pytest.mark.parametrize("own_norm", [False, True])
+def test_what_a_layer_keeps_is_what_autograd_keeps(shape, method, own_norm):
+    assert kept_by_a_layer(shape, method, own_norm=own_norm) == scale.saved_bytes(shape, method, LENGTH, own_norm)
+
+
+@pytest.mark.parametrize("method", [scale.Method.LORA, scale.Method.FULL], ids=lambda method: method.name)
+def test_a_recomputed_layer_keeps_its_input_alone(method):
+    assert kept_by_a_layer(TINY, method, recompute=True) == 2 * TINY.width
+
+
+def test_sizes_are_those_read_off_a_model():
+    model = built(TINY, scale.Method.LORA, TINY.layers)
+    assert sizes_of(model) == TINY.sizes(TINY.layers, head=True, adapted=True)
+    assert TINY.weights == sum(p.numel() for n, p in model.named_parameters() if "norm" not in n and "lora" not in n)
+
+
+def test_what_a_pair_of_an_8b_model_needs_by_hand():
+    """A layer has 4096 (4096 + 2 1024) + 4096 4096 + 3 4096 14336 = 218,103,808 weights, 32 have 6,979,321,856; a head 525,336,576.
+
+    A map's adapter has 16 (inputs + outputs): 16 (8192 + 5120 + 5120 + 8192 + 3 18432) 32 = 41,943,040. A pair has 149 + 42 + 52 =
+    243 positions, 94 of them of answers, and 149 150 / 2 + (42 149 + 42 43 / 2) + (52 149 + 52 53 / 2) = 27,462 pairs of query and
+    key. LoRA: 2 (2 N 243 + 2 H 94) + 6 Λ 243 + 3 4 4096 32 27462 = 7.0858e12; full: 3 (2 N 243 + 2 H 94) and the same attention,
+    10.5153e12.
+    """
+    run = scale.Run(scale.LLAMA_8B, scale.Method.LORA, scale.Spread.WHOLE)
+    extent = extent_of([scale.Objective.DPO_CACHED.lengths(scale.HH)])
+    assert extent == Extent(243, 94, 27462)
+    assert scale.LLAMA_8B.weights == 6_979_321_856 + 2 * 525_336_576
+    assert run.trained == 41_943_040
+    forward = 2 * (6_979_321_856 * 243 + 525_336_576 * 94)
+    attention = 12 * 4096 * 32 * 27462
+    assert scale.needed_flop(run, extent) == 2 * forward + 6 * 41_943_040 * 243 + attention
+    assert scale.needed_flop(run, extent) == pytest.approx(7.0858e12, rel=1e-5)
+    full = scale.Run(scale.LLAMA_8B, scale.Method.FULL, scale.Spread.RESHARDED)
+    assert scale.needed_flop(full, extent) == 3 * forward + attention == pytest.approx(10.5153e12, rel=1e-5)
+
+
+def test_what_full_training_of_a_70b_model_holds_and_moves_by_hand():
+    """From 64 GPUs to 128 the 16 bytes a weight become 70,552,387,584 16 / 128 fewer.
+
+    Moved: 2 bytes each way for the layers' weights (80 times 855,638,016), 2 once for those outside them, 4 for each gradient; a
+    64th is one's own.
+    """
+    shape = scale.LLAMA_70B
+    assert shape.weights == 68_451_041_280 + 2_101_346_304
+    run = scale.Run(shape, scale.Method.FULL, scale.Spread.RESHARDED)
+    moved = (4 * 68_451_041_280 + 2 * 2_101_346_304 + 4 * shape.weights) * 63 / 64
+    assert scale.traffic(run, 64) == pytest.approx(moved, rel=1e-12)
+    assert scale.memory(run, 64) - scale.memory(run, 128) == pytest.approx(16 * shape.weights / 128, rel=1e-12)
+    assert scale.loading(shape, scale.Method.FULL, run.spread) == 4 * shape.weights
+    # One adapter a GPU, eight a node: between nodes the network is the limit, within one NVLink.
+    assert scale.bandwidth(8) == 450e9
+    assert scale.bandwidth(16) == 400e9
+
+
+def test_upper_layers_need_the_frozen_ones_run_forward_and_no_further():
+    """8B: 13 of 32 layers are frozen, 19 trained: 13 layers once, 19 twice, the head twice."""
+    run = scale.Run(scale.LLAMA_8B, scale.Method.UPPER, scale.Spread.WHOLE)
+    extent = Extent(positions=1, answers=1, pairs=0)
+    layer, head, adapters = 218_103_808, 525_336_576, 1_310_720
+    assert scale.needed_flop(run, extent) == 2 * (13 * layer + 2 * 19 * layer + 2 * head) + 6 * 19 * adapters
+
+
+def test_recomputing_costs_the_layers_forward_pass_and_spares_memory():
+    extent = Extent(positions=1, answers=0, pairs=0)
+    plain, again = (
+        scale.Run(scale.LLAMA_8B, scale.Method.FULL, scale.Spread.RESHARDED, recompute) for recompute in (False, True)
+    )
+    assert scale.computed_flop(plain, extent) == scale.needed_flop(plain, extent) == 6 * 6_979_321_856
+    assert scale.computed_flop(again, extent) == 8 * 6_979_321_856
+    assert scale.memory(again, 64) < scale.memory(plain, 64)
+
+
+def test_more_gpus_take_no_more_memory_and_a_lower_share_of_the_peak_is_no_faster():
+    for shape in scale.SHAPES:
+        for spread in scale.Spread:
+            run = scale.Run(shape, scale.Method.FULL, spread)
+            held = [scale.memory(run, n) for n in scale.N_GPUS]
+            assert held == sorted(held, reverse=True)
+            assert scale.rate(run, 64, 0.2) <= scale.rate(run, 64, 0.4)
+
+
+def test_a_micro_batch_fills_the_trainers_budget():
+    """2,048 positions hold 8 pairs of 243, four in each of two rows; and one of 2,000."""
+    assert scale.micro_of(scale.Objective.DPO_CACHED.lengths(scale.HH)) == scale.Micro(8, 1944, 972)
+    assert scale.micro_of(scale.Objective.DPO_CACHED.lengths(scale.LONG)) == scale.Micro(1, 2000, 2000)
