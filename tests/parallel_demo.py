@@ -1,9 +1,11 @@
 """Trains small problems in as many processes as start it; the first writes losses, metrics and weights to OUT.
 
-Run by the tests: `python -m torch.distributed.run --standalone --nproc_per_node 2 parallel_demo.py OUT`, or `accelerate launch`
-with a configuration that spreads the weights.
+Run by the tests: `python -m torch.distributed.run --standalone --nproc_per_node 2 parallel_demo.py OUT [NAME ...]`, or
+`accelerate launch` with a configuration that spreads the weights. Each problem is trained whole, and again in another folder, where
+it ends in the middle and is gone on with.
 """
 
+import contextlib
 import json
 import sys
 from functools import partial
@@ -37,10 +39,29 @@ from accord.types import Demonstration, Message, Prompt, Silent
 SETTINGS = TrainSettings(epochs=2, rows_per_step=5, token_budget=40, seed=3, learning_rate=1e-3)
 
 
-def of_task(problem, folder):
+class StoppedError(Exception):
+    """Ends a run in the middle."""
+
+
+class Watching(Silent):
+    """Ends a run after so many steps, in all processes alike."""
+
+    def __init__(self, last_step=None):
+        self.last_step = last_step
+
+    def measure(self, stage, step, values):
+        if step == self.last_step:
+            raise StoppedError
+
+
+def train(model, task, folder, progress):
+    return fit(model, task, SETTINGS, folder, progress, "demo", demo.Clock())
+
+
+def of_task(problem, folder, progress):
     """A problem that is a model and a task."""
     model, task = problem(folder)
-    return model, fit(model, task, SETTINGS, folder, Silent(), "demo", demo.Clock())
+    return model, train(model, task, folder, progress)
 
 
 def kto_problem(model, head):
@@ -62,29 +83,29 @@ def trainee_of(folder, **settings):
     return make_trainee(tiny(), TrainingSettings(rank=4, **settings))
 
 
-def pairs(folder, **settings):
+def pairs(folder, progress, **settings):
     trainee = trainee_of(folder, **settings)
-    result = train_on_pairs(trainee, demo.trees(16, 2), pair_objective("dpo"), SETTINGS, folder, Silent())
+    result = train_on_pairs(trainee, demo.trees(16, 2), pair_objective("dpo"), SETTINGS, folder, progress)
     save_model(trainee, folder / "model", "card", 1.0, "tiny")
     return trainee.model, result
 
 
-def marked(folder):
+def marked(folder, progress):
     trainee = trainee_of(folder)
-    return of_task(lambda _: kto_problem(trainee.model, trainee.head), folder)
+    return of_task(lambda _: kto_problem(trainee.model, trainee.head), folder, progress)
 
 
-def reward(folder):
+def reward(folder, progress):
     trainee = make_trainee(with_score_head(tiny()), TrainingSettings(rank=4))
     trees = demo.trees(16, 2)
     states = freeze_states(trainee.model, trees, 0, [False] * 16, folder, Silent())
     task = reward_task(trees, [Ranking(((0, 1),))] * 16, states, score_head(trainee.model), 0.01)
-    result = fit(trainee.model, task, SETTINGS, folder, Silent(), "reward", demo.Clock())
+    result = train(trainee.model, task, folder, progress)
     save_model(trainee, folder / "model", "card", 1.0, "tiny")
     return trainee.model, result
 
 
-def demonstrations(folder, **settings):
+def demonstrations(folder, progress, **settings):
     """SFT with the term that keeps the base model on benign prompts."""
     asked = AlignSettings(rank=4, sft_epochs=2, rows_per_step=5, sft_learning_rate=1e-3, **settings)
     trainee = make_trainee(tiny(), asked)
@@ -102,7 +123,7 @@ def demonstrations(folder, **settings):
         )
         for i in range(12)
     ]
-    return trainee.model, train_on_demonstrations(trainee, rows, asked, folder, Silent())
+    return trainee.model, train_on_demonstrations(trainee, rows, asked, folder, progress)
 
 
 ALONE = {  # models that nobody asked to be spread
@@ -122,15 +143,18 @@ WHOLE_RUNS = {
 PROBLEMS = ALONE | WHOLE_RUNS
 
 
-def main(out):
+def main(out, *names):
     torch.set_num_threads(1)
     found = {"processes": n_processes()}
-    for name, problem in PROBLEMS.items():
-        folder = out / name
-        folder.mkdir(parents=True, exist_ok=True)
-        model, result = problem(folder)
+    for name in names or PROBLEMS:
+        whole, cut = out / name, out / f"{name}, cut"
+        for folder in (whole, cut):
+            folder.mkdir(parents=True, exist_ok=True)
+        model, result = PROBLEMS[name](whole, Watching())
         weights = trained_state(model)
-        resumed, again = problem(folder)  # all is done: weights and log are the checkpoint's
+        with contextlib.suppress(StoppedError):
+            PROBLEMS[name](cut, Watching(3))
+        resumed, again = PROBLEMS[name](cut, Watching())
         found[name] = {
             "sharded": is_sharded(model),
             "losses": [step.loss for step in result.steps],
@@ -144,4 +168,4 @@ def main(out):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -41,7 +41,7 @@ def loss_and_gradients(model, first_layer, rows):
             hidden = (
                 last_states(model, batch) if entering is None else upper_states(model, batch, entering, first_layer)
             )
-            loss = token_logps(batch.predicting(hidden), head_weight(model), batch.targets_N).square().mean()
+            loss = token_logps(batch.predicting(hidden), head_weight(model), batch.targets_N).logps_N.square().mean()
         loss.backward()
     return loss.item(), [p.grad for p in model.parameters() if p.requires_grad], n_bytes
 

@@ -1,9 +1,20 @@
 import pytest
+from tiny_llama import tiny
+from transformers import MambaConfig, MambaForCausalLM
 
 from accord.models.adapters import add_lora
 from accord.models.reward import with_score_head
 from accord.models.tree import Tree
-from accord.models.work import Extent, Lengths, Sizes, extent_of, lengths_of, sizes_of, training_flop
+from accord.models.work import (
+    Extent,
+    Lengths,
+    Sizes,
+    extent_of,
+    first_trained_layer,
+    lengths_of,
+    sizes_of,
+    training_flop,
+)
 
 # One layer of width 2 (one head), 10 weights in its maps, 12 in the head, 3 in the adapters.
 SMALL = Sizes(trunk=10, head=12, adapters=3, layers=1, width=2)
@@ -90,3 +101,16 @@ def test_the_starters_pair():
     needed = 3 * (2 * 106_168_320 * 243 + 2 * 28_311_552 * 94) + 6 * 4_884_480 * 243 + 4 * 4 * 576 * 30 * 27_462
     assert training_flop(sizes, extent, "lora", reference_passes=1) == needed
     assert needed == pytest.approx(185e9, rel=0.01)
+
+
+def test_a_model_without_attention_has_none_to_count():
+    model = MambaForCausalLM(MambaConfig(vocab_size=50, hidden_size=32, num_hidden_layers=2, state_size=4))
+    sizes = sizes_of(model)
+    assert (sizes.width, sizes.layers) == (0, 2)
+    assert sizes.trunk > 0
+
+
+def test_the_first_trained_layer():
+    loaded = tiny()
+    assert first_trained_layer(loaded.model) == 0
+    assert first_trained_layer(add_lora(loaded, 2, 3)) == 3

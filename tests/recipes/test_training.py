@@ -1,5 +1,8 @@
+import pytest
+
+from accord.errors import SettingsError
 from accord.models.chat import ChatFormat
-from accord.recipes.settings import AlignSettings
+from accord.recipes.settings import AlignSettings, TrainingSettings
 from accord.recipes.training import OWN_DECLINES, demonstration_trees, matched_rows
 from accord.types import Demonstration, Message, Prompt
 
@@ -39,3 +42,19 @@ def test_without_a_learned_refusal_there_is_no_path_to_one(tiny_model):
     chat = ChatFormat(tiny_model.tokenizer)
     (tree,) = demonstration_trees(tiny_model, chat, [row("c")], AlignSettings(retain_tokens=4))
     assert tree.answers == (chat.answer(row("c").answer)[:4],)
+
+
+def test_manifests_from_before_a_setting_was_there_ask_the_same():
+    for settings in (TrainingSettings(), AlignSettings()):
+        assert {"checkpointing", "last_layer"}.isdisjoint(settings.asked())
+        assert settings.asked()["first_layer"] == settings.first_layer
+    assert (
+        TrainingSettings(checkpointing=True, last_layer=3).asked().items()
+        >= {"checkpointing": True, "last_layer": 3}.items()
+    )
+
+
+def test_a_round_is_refused_in_several_processes(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SettingsError, match="`accord train` can be launched in several"):
+        AlignSettings().refuse_as_round()

@@ -58,6 +58,22 @@ def test_weights_in_fp32_are_their_own_masters():
         assert masters.parameters == tuple(layer.parameters())
 
 
+def test_memory_that_runs_out_in_the_masters_leaves_nothing_of_that_batch_behind(monkeypatch):
+    """Widening the gradient 4 fails once; the next batch's gradient is 4, not 8."""
+    layer, x = nn.Linear(1, 1, bias=False, dtype=torch.bfloat16), torch.full((1, 1), 4.0, dtype=torch.bfloat16)
+
+    def fail(tensor):
+        raise RuntimeError("DefaultCPUAllocator: not enough memory")
+
+    with masters_of(layer) as masters:
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.Tensor, "float", fail)
+            with pytest.raises(RuntimeError, match="memory"):
+                layer(x).sum().backward()
+        layer(x).sum().backward()
+    assert masters.parameters[0].grad.item() == 4.0
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_all_weights_learn_and_a_resumed_run_gives_the_same_bits(tmp_path: Path, dtype):
     settings = TrainSettings(epochs=4, rows_per_step=8, learning_rate=3e-3, token_budget=64)

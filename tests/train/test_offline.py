@@ -10,6 +10,7 @@ import pytest
 import torch
 import training_demo as demo
 from torch import nn
+from transformers import MambaConfig, MambaForCausalLM
 
 from accord.errors import AccordError
 from accord.models.adapters import scaled
@@ -18,10 +19,11 @@ from accord.objectives.reduction import Totals, reduce
 from accord.objectives.sft import sft
 from accord.runs.tensors import load_tensors
 from accord.train import offline
-from accord.train.imitation import common_onsets, sft_task
+from accord.train.imitation import Learned, common_onsets, sft_task
+from accord.train.mixture import Mixture
 from accord.train.offline import Term, TrainSettings, fit
 from accord.train.preferences import answer_logps, preference_task
-from accord.train.states import freeze_states
+from accord.train.states import NOTHING_FROZEN, freeze_states
 from accord.train.watch import Work
 from accord.types import Silent
 
@@ -528,3 +530,22 @@ def test_every_step_is_measured_and_a_warning_is_said_once(tmp_path):
     assert [values["loss"] for _, _, values in progress.steps] == [step.loss for step in result.steps]
     # Sixteen pairs at a high rate: they are soon all told apart.
     assert sum("accuracy is 100%" in line for line in progress.lines) == 1
+
+
+@pytest.mark.parametrize(("between", "times"), [(20.0, 9), (1e9, 2)], ids=["quick to write", "slow to write"])
+def test_a_checkpoint_that_takes_long_is_written_less_often(tmp_path, monkeypatch, between, times):
+    """8 steps, a checkpoint due after each, and the last one. What takes a millisecond 1e9 times over comes once in the run."""
+    written = []
+    save = offline.save
+    monkeypatch.setattr(offline, "save", lambda *a: written.append(1) or save(*a))
+    monkeypatch.setattr(offline, "LEAST_BETWEEN", between)
+    run(ConstantModel(), ConstantTask([[2]] * 8), tmp_path, None, demo.Clock(), rows_per_step=1)
+    assert len(written) == times
+
+
+def test_a_model_without_attention_trains(tmp_path):
+    config = MambaConfig(vocab_size=60, hidden_size=32, num_hidden_layers=2, state_size=4)
+    model, trees = MambaForCausalLM(config).requires_grad_(True), demo.trees(8, 1)
+    task = Mixture(trees, [0] * 8, (Learned(trees, head_weight(model)),), NOTHING_FROZEN)
+    result = run(model, task, tmp_path, rows_per_step=8, epochs=8, learning_rate=1e-2)
+    assert result.steps[-1].loss < result.steps[0].loss

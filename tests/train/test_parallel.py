@@ -7,14 +7,17 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import parallel_demo
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from accord.errors import SettingsError
+from accord.models import sharded
 from accord.models.sharded import sharding_asked
 from accord.models.tree import Tree
 from accord.train import parallel
@@ -26,7 +29,7 @@ compute_environment: LOCAL_MACHINE
 distributed_type: FSDP
 fsdp_config:
   fsdp_version: 2
-  fsdp_reshard_after_forward: true
+  fsdp_reshard_after_forward: {reshard}
 mixed_precision: 'no'
 num_machines: 1
 num_processes: 2
@@ -34,11 +37,21 @@ use_cpu: true
 """
 
 
+# Of runs in which layers stay whole from their forward to their backward pass (ZeRO-2).
+SOME = ("upper layers", "retained, full")
+
+
 def launchers(folder: Path):
-    (folder / "fsdp2.yaml").write_text(FSDP2)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
-    accelerate = ["-m", "accelerate.commands.launch", "--config_file", str(folder / "fsdp2.yaml")]
-    return {"one": [*torchrun, "1"], "two": [*torchrun, "2"], "spread": accelerate}
+    accelerate = ["-m", "accelerate.commands.launch", "--config_file"]
+    for reshard in ("true", "false"):
+        (folder / f"{reshard}.yaml").write_text(FSDP2.replace("{reshard}", reshard))
+    return {
+        "one": [*torchrun, "1"],
+        "two": [*torchrun, "2"],
+        "spread": [*accelerate, str(folder / "true.yaml")],
+        "kept whole": [*accelerate, str(folder / "false.yaml")],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +68,7 @@ def found(tmp_path_factory):
         folder = out / name
         folder.mkdir()
         done = subprocess.run(
-            [sys.executable, *launcher, driver, folder],
+            [sys.executable, *launcher, driver, folder, *(SOME if name == "kept whole" else ())],
             env=env,
             capture_output=True,
             text=True,
@@ -67,12 +80,14 @@ def found(tmp_path_factory):
     return results
 
 
-@pytest.mark.parametrize("problem", parallel_demo.PROBLEMS)
-@pytest.mark.parametrize("kind", ["two", "spread"])
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [*product(("two", "spread"), parallel_demo.PROBLEMS), *product(["kept whole"], SOME)],
+)
 def test_two_processes_give_what_one_gives(found, kind, problem):
     assert (found["one"]["processes"], found[kind]["processes"]) == (1, 2)
     one, two = found["one"][problem], found[kind][problem]
-    assert two["sharded"] == (kind == "spread" and problem in parallel_demo.WHOLE_RUNS)
+    assert two["sharded"] == (kind != "two" and problem in parallel_demo.WHOLE_RUNS)
     assert one["losses"] == pytest.approx(two["losses"], abs=1e-5)
     assert len(one["losses"]) >= 6
     assert len(set(one["losses"])) > 3  # something was learned, so that gradients did count
@@ -102,14 +117,34 @@ def test_what_is_saved_of_spread_weights_is_the_whole_model(found, problem):
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"), [({"FSDP": "true", "VERSION": "1"}, "fsdp_version: 2"), ({"DEEPSPEED": "true"}, "FSDP2")]
+    ("asked", "says"),
+    [
+        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_USE_FSDP": "false"}, "FSDP2"),
+        ({"FSDP_VERSION": "1"}, "fsdp_version: 2"),
+        ({"FSDP_OFFLOAD_PARAMS": "true"}, "fsdp_offload_params: false"),
+        ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, "--checkpointing"),
+    ],
 )
 def test_other_ways_of_spreading_are_refused_with_what_to_do(asked, says, monkeypatch):
-    for name in ("FSDP", "DEEPSPEED"):
-        monkeypatch.setenv(f"ACCELERATE_USE_{name}", asked.get(name, "false"))
-    monkeypatch.setenv("FSDP_VERSION", asked.get("VERSION", "2"))
+    for name, value in ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"} | asked).items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=says):
         sharding_asked()
+
+
+def test_one_process_alone_spreads_nothing(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert not sharding_asked()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert sharding_asked()
+
+
+def test_quantised_weights_are_not_spread(monkeypatch):
+    monkeypatch.setattr(sharded, "is_quantised", lambda module: True)
+    with pytest.raises(SettingsError, match="int8 and nf4"):
+        sharded.shard(nn.Linear(1, 1), nn.ModuleList())
 
 
 def rows_of(n_processes, index, lengths, monkeypatch):

@@ -25,7 +25,10 @@ Comparisons = Annotated[
 Out = Annotated[Path, typer.Option(help="The run's folder.")]
 Dev = Annotated[Path | None, typer.Option(help="Held-out comparisons to measure preference accuracy on.")]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the rows.")]
-LearningRate = Annotated[float, typer.Option(min=1e-12, help="The highest step size.")]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(min=1e-12, help="The highest step size.", show_default="2e-4 for adapters, 1e-5 for --method full"),
+]
 RowsPerStep = Annotated[int, typer.Option(min=1, help="Rows an optimiser step takes up.")]
 Drop = Annotated[
     bool, typer.Option(help="Leave out rows that cannot be used, and count them, instead of refusing the file.")
@@ -41,6 +44,7 @@ def train_sft(
     method: Method = "lora",
     epochs: int = typer.Option(None, min=1, help="Passes over the rows."),
     learning_rate: float = typer.Option(None, min=1e-12, help="The highest step size."),
+    rows_per_step: int = typer.Option(None, min=1, help="Rows an optimiser step takes up."),
     retain: float = typer.Option(None, help="Weight of staying with the base model on prompts that are not harmful."),
     rank: int = typer.Option(None, min=1, help="The adapters' rank."),
     layers: str = typer.Option("", help=LAYERS_HELP, show_default="upper for demonstrations, all for conversations"),
@@ -60,19 +64,18 @@ def train_sft(
     from accord.data.examples import read_examples
     from accord.errors import SettingsError
     from accord.recipes.conversation_run import run_conversations
-    from accord.recipes.settings import AlignSettings, TrainingSettings, adapted_layers
+    from accord.recipes.settings import AlignSettings, TrainingSettings, adapted_layers, default_learning_rate
     from accord.recipes.sft_run import run_sft
 
     progress = tracked(make_progress(), track, out)
     where: dict[str, Any] = {"model": model, "method": method, "precision": precision, "seed": seed}
     where |= {"checkpointing": checkpointing, **adapted_layers(layers, method)}
-    if rank is not None:
-        where["rank"] = rank
+    where |= {name: x for name, x in (("rank", rank), ("rows_per_step", rows_per_step)) if x is not None}
     how = {"epochs": epochs, "learning_rate": learning_rate}
     if read_examples(data).kind == "conversations":
         if retain is not None:
             raise SettingsError("--retain needs demonstrations, whose `kind` says which prompts are harmful")
-        given = {name: x for name, x in how.items() if x is not None}
+        given = {"learning_rate": default_learning_rate(method)} | {name: x for name, x in how.items() if x is not None}
         facts, costs = run_conversations(data, dev, out, TrainingSettings(**where, **given), progress)
         _show_costs(facts, costs, json_)
         return
@@ -103,7 +106,7 @@ def _train_pairs(
     model: Model = "starter",
     method: Method = "lora",
     epochs: Epochs = 1,
-    learning_rate: LearningRate = 2e-4,
+    learning_rate: LearningRate = None,
     rows_per_step: RowsPerStep = 8,
     rank: Rank = 16,
     layers: Layers = "all",
@@ -120,11 +123,11 @@ def _train_pairs(
     from accord.cli.progress import make_progress
     from accord.cli.tracking import tracked
     from accord.recipes.preference_run import run_preferences
-    from accord.recipes.settings import TrainingSettings, adapted_layers
+    from accord.recipes.settings import TrainingSettings, adapted_layers, default_learning_rate
 
     settings = TrainingSettings(
         model=model, method=method, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,  # type: ignore[arg-type]
-        epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step, **adapted_layers(layers, method),
+        epochs=epochs, learning_rate=learning_rate or default_learning_rate(method), rows_per_step=rows_per_step, **adapted_layers(layers, method),
     )  # fmt: skip
     facts, held_out = run_preferences(
         data, dev, out, objective, options, settings, drop, tracked(make_progress(), track, out)
@@ -139,7 +142,7 @@ def train_reward(
     model: Model = "starter",
     method: Method = "lora",
     epochs: Epochs = 1,
-    learning_rate: LearningRate = 2e-4,
+    learning_rate: LearningRate = None,
     rows_per_step: RowsPerStep = 8,
     centring: float = typer.Option(0.0, min=0.0, help="Pull of a pair's scores towards 0."),
     margin: float = typer.Option(0.0, min=0.0, help="By how much a preference of strength 1 should lead."),
@@ -157,11 +160,11 @@ def train_reward(
     from accord.cli.progress import make_progress
     from accord.cli.tracking import tracked
     from accord.recipes.reward_run import run_reward
-    from accord.recipes.settings import TrainingSettings, adapted_layers
+    from accord.recipes.settings import TrainingSettings, adapted_layers, default_learning_rate
 
     settings = TrainingSettings(
         model=model, method=method, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,  # type: ignore[arg-type]
-        epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step, **adapted_layers(layers, method),
+        epochs=epochs, learning_rate=learning_rate or default_learning_rate(method), rows_per_step=rows_per_step, **adapted_layers(layers, method),
     )  # fmt: skip
     facts, held_out = run_reward(
         data, dev, out, centring, margin, cost, settings, drop, tracked(make_progress(), track, out)
@@ -175,7 +178,7 @@ def train_kto(
     model: Model = "starter",
     method: Method = "lora",
     epochs: Epochs = 1,
-    learning_rate: LearningRate = 2e-4,
+    learning_rate: LearningRate = None,
     rows_per_step: RowsPerStep = 16,
     beta: float = typer.Option(0.1, min=1e-6, help="How closely the reference is kept."),
     desirable_weight: float = typer.Option(1.0, min=0.0, help="Weight of a desirable answer's loss."),
@@ -192,12 +195,12 @@ def train_kto(
     """Train on answers that are each marked good or bad (KTO)."""
     from accord.cli.progress import make_progress
     from accord.cli.tracking import tracked
-    from accord.recipes.settings import TrainingSettings, adapted_layers
+    from accord.recipes.settings import TrainingSettings, adapted_layers, default_learning_rate
     from accord.recipes.unpaired_run import run_kto
 
     settings = TrainingSettings(
         model=model, method=method, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,  # type: ignore[arg-type]
-        epochs=epochs, learning_rate=learning_rate, rows_per_step=rows_per_step, **adapted_layers(layers, method),
+        epochs=epochs, learning_rate=learning_rate or default_learning_rate(method), rows_per_step=rows_per_step, **adapted_layers(layers, method),
     )  # fmt: skip
     facts = run_kto(
         data, out, beta, desirable_weight, undesirable_weight, settings, drop, tracked(make_progress(), track, out)

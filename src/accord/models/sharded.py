@@ -17,17 +17,19 @@ from accelerate import FullyShardedDataParallelPlugin, PartialState
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
     FSDPModule,
     MixedPrecisionPolicy,
-    OffloadPolicy,
     fully_shard,
     register_fsdp_forward_method,
 )
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from accord.errors import SettingsError
+from accord.models.quantised import is_quantised
 
-_RUN = "accord_run"
+_RUN, _FORMAT = "accord_run", "accord_format"
+_MULTIPLIED = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def sharding_asked() -> bool:
@@ -43,21 +45,33 @@ def sharding_asked() -> bool:
         )
     if not _launched_with("FSDP"):
         return False
-    if _plugin().fsdp_version != 2:
-        raise SettingsError("the Accelerate configuration asks for FSDP1; set fsdp_version: 2 under fsdp_config")
-    return PartialState(cpu=not torch.cuda.is_available()).num_processes > 1  # type: ignore[no-any-return]
+    plugin = _plugin()
+    for wrong, said in (
+        (plugin.fsdp_version != 2, "FSDP1; set fsdp_version: 2"),
+        (_offloads(plugin), "offloaded parameters, which are not supported; set fsdp_offload_params: false"),
+        (plugin.activation_checkpointing, "activation checkpointing; unset it, and give --checkpointing instead"),
+    ):
+        if wrong:
+            raise SettingsError(f"the Accelerate configuration's fsdp_config asks for {said}")
+    # Read off the environment: a process group that exists makes transformers load empty weights in all processes but one.
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def shard(model: nn.Module, layers: nn.ModuleList, compute: torch.dtype | None = None) -> None:
     """Spread a model's weights, in place: each of its layers by itself, and the rest together.
 
     `compute` is the format that weights are brought together in; None: their own.
+
+    Raises:
+        SettingsError: weights are quantised.
     """
+    if any(is_quantised(module) for module in model.modules()):
+        raise SettingsError("int8 and nf4 weights cannot be spread over processes: use bf16, or launch without FSDP")
+    setattr(model, _FORMAT, compute or multiplied_in(model))
     state, plugin = PartialState(cpu=not torch.cuda.is_available()), _plugin()
     common: dict[str, Any] = {
         "mesh": init_device_mesh(state.device.type, (state.num_processes,)),
         "mp_policy": MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32),
-        "offload_policy": plugin.cpu_offload or OffloadPolicy(),
     }
     for layer in layers:
         fully_shard(layer, **common, reshard_after_forward=plugin.reshard_after_forward)
@@ -69,6 +83,12 @@ def shard(model: nn.Module, layers: nn.ModuleList, compute: torch.dtype | None =
             module.set_gradient_divide_factor(1.0)
     setattr(model, _RUN, MethodType(_run, model))
     register_fsdp_forward_method(model, _RUN)
+
+
+def multiplied_in(model: nn.Module) -> torch.dtype:
+    """Return the number format of most of a model's products. Weights in 8 bits and fewer are multiplied in another one."""
+    sizes = {dtype: sum(p.numel() for p in model.parameters() if p.dtype == dtype) for dtype in _MULTIPLIED}
+    return getattr(model, _FORMAT, None) or max(_MULTIPLIED, key=lambda dtype: sizes[dtype])
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -109,7 +129,10 @@ def part_of(value: Tensor, like: Tensor) -> Tensor:
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the trained weights by name: of a model that is spread, the parts that last from step to step."""
     if isinstance(model, FSDPModule):
-        model.reshard()  # a pass without a backward pass leaves the weights around the layers whole
+        # A pass without a backward pass leaves whole what is not taken apart after a forward pass.
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
@@ -125,6 +148,10 @@ def _run(model: nn.Module, part: Callable[..., Any], **inputs: Any) -> Any:
 def _launched_with(kind: str) -> bool:
     # `accelerate launch` hands its configuration on in the environment. Its own state looks at this only where there are GPUs.
     return os.environ.get(f"ACCELERATE_USE_{kind}", "").lower() == "true"
+
+
+def _offloads(plugin: Any) -> bool:
+    return isinstance(plugin.cpu_offload, CPUOffloadPolicy)
 
 
 def _plugin() -> Any:

@@ -91,14 +91,22 @@ def sizes_of(model: nn.Module, first_layer: int = 0) -> Sizes:
     for name, module in nn.ModuleList(layers).named_modules():
         if isinstance(module, nn.Linear):
             if "lora_" in name:
-                adapters += module.weight.numel()
+                adapters += module.in_features * module.out_features
             else:
-                trunk += module.weight.numel()
+                trunk += module.in_features * module.out_features  # of 4-bit weights the tensor holds two a number
     config = decoder.config
-    n_heads = config.num_attention_heads
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // n_heads
+    # A model without attention (Mamba) has none to count.
+    n_heads = getattr(config, "num_attention_heads", None) or 0
+    head_size = getattr(config, "head_dim", None) or (config.hidden_size // n_heads if n_heads else 0)
     head = 0 if hasattr(model, SCORE) else head_weight(model).numel()
     return Sizes(trunk, head, adapters, len(layers), n_heads * head_size)
+
+
+def first_trained_layer(model: nn.Module) -> int:
+    """Return the first layer that holds a trained weight; 0 where none does."""
+    layers: Any = decoder_of(model).layers
+    trained = (n for n, layer in enumerate(layers) if any(p.requires_grad for p in layer.parameters()))
+    return next(trained, 0)
 
 
 def _causal(n: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,10 @@ from accord.train.offline import TrainSettings
 
 # `full` trains every weight, each other method an adapter of its kind.
 Method = Literal[AdapterKind, "full"]
+
+
+# Settings that came after the first runs were made, whose manifests lack them: at the default they are not written.
+_LATER: Mapping[str, Any] = {"checkpointing": False, "last_layer": -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +79,19 @@ class AlignSettings:
 
     def asked(self) -> dict[str, Any]:
         """Return the settings as a run's manifest keeps them."""
-        return asdict(self)
+        return _asked(self)
 
     def refuse_as_round(self) -> None:
         """Refuse what a whole round cannot be asked for, though its first stage alone can.
 
         Raises:
             SettingsError: the base is quantised; the adapter is published for the base as it is, on which nothing was measured.
+                Or it was launched in several processes: only the training verbs share their work out.
         """
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise SettingsError(
+                "`accord align` runs in one process; of the verbs, `accord train` can be launched in several"
+            )
         if self.precision in QUANTISED:
             raise SettingsError(
                 f"precision {self.precision}: a round would measure the adapter on a base that its users do not load; "
@@ -120,7 +130,7 @@ class TrainingSettings:
 
     def asked(self) -> dict[str, Any]:
         """Return the settings as a run's manifest keeps them."""
-        return asdict(self)
+        return _asked(self)
 
     def dials(self) -> TrainSettings:
         """Return those of the loop."""
@@ -131,6 +141,15 @@ class TrainingSettings:
             rows_per_step=self.rows_per_step,
             seed=self.seed + 1,
         )
+
+
+def _asked(settings: AlignSettings | TrainingSettings) -> dict[str, Any]:
+    return {k: v for k, v in asdict(settings).items() if k not in _LATER or v != _LATER[k]}
+
+
+def default_learning_rate(method: str) -> float:
+    """Return the step size that fits what is trained: a weight of the model itself moves far less than an adapter's."""
+    return 1e-5 if method == "full" else 2e-4
 
 
 def adapted_layers(text: str, method: str) -> dict[str, Any]:

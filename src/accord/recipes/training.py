@@ -54,12 +54,13 @@ OWN_DECLINES = (
 
 @dataclass(frozen=True)
 class Trainee:
-    """A loaded model made trainable. `first_layer` is 0 where all layers are trained."""
+    """A loaded model made trainable. `first_layer` is 0 where all layers are trained; `compute` is what is multiplied in."""
 
     loaded: LoadedModel
     chat: ChatFormat
     model: nn.Module
     first_layer: int
+    compute: torch.dtype
 
     @property
     def head(self) -> Head:
@@ -132,20 +133,19 @@ def make_trainee(loaded: LoadedModel, settings: Adapting) -> Trainee:
     if settings.checkpointing:
         recompute_layers(loaded.model)
     spread = sharding_asked()
+    compute = loaded.model.dtype
     if settings.method == "full":
-        compute = loaded.model.dtype
         if spread:
             loaded.model.float()  # each process steps its part in fp32; the layers run on what is rounded from it
-        trainee = Trainee(loaded, chat, loaded.model.requires_grad_(True), 0)
+        trainee = Trainee(loaded, chat, loaded.model.requires_grad_(True), 0, compute)
     else:
-        compute = None
         total = n_layers(loaded.model)
         first_layer = settings.first_layer if settings.first_layer >= 0 else round(0.4 * total)
         kind: Any = settings.method  # not "full"
         model = add_lora(loaded, settings.rank, first_layer, kind=kind, last_layer=settings.last_layer)
-        trainee = Trainee(loaded, chat, model, first_layer)
+        trainee = Trainee(loaded, chat, model, first_layer, compute)
     if spread:
-        shard(trainee.model, decoder_of(trainee.model).layers, compute)
+        shard(trainee.model, decoder_of(trainee.model).layers, compute if settings.method == "full" else None)
     return trainee
 
 
@@ -189,7 +189,7 @@ def _reference_head(trainee: Trainee) -> Head:
     weight = head_weight(trainee.model)
     if not weight.requires_grad:
         return trainee.head
-    return value_of(weight.detach()).to(trainee.loaded.model.dtype, copy=True)
+    return value_of(weight.detach()).to(trainee.compute, copy=True)
 
 
 def matched_rows(demonstrations: Sequence[Demonstration]) -> list[list[int]]:
@@ -271,7 +271,7 @@ def train_on_pairs(
         if objective.needs_reference:
             stage = "reference log-probabilities"
             compute = partial(answer_logps, trainee.model, trees, states, head, progress, stage)
-            ref_logps = kept(folder / "reference.safetensors", trainee.model, compute)
+            ref_logps = kept(folder / "reference.safetensors", compute)
     task = preference_task(trees, states, head, ref_logps, objective.loss, preference, objective.name)
     return fit(trainee.model, task, dials, folder, progress, objective.name.upper().replace("_", " "))
 
@@ -359,6 +359,9 @@ def save_model(
         model.save_pretrained(folder, state_dict=state)
         config.lora_alpha = alpha
     else:
+        if state is not None:
+            state = {name: weight.to(trainee.compute) for name, weight in state.items()}
+            model.config.dtype = trainee.compute
         model.save_pretrained(folder, state_dict=state)
     (tokenizer or trainee.loaded.tokenizer).save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")

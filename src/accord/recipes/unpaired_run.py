@@ -72,7 +72,7 @@ def run_kto(
                 other = answer_logps(trainee.model, others, NOTHING_FROZEN, head, progress, said)
                 return torch.cat([own, other], 1)
 
-            ref_R2 = kept(folder / "reference.safetensors", trainee.model, reference)
+            ref_R2 = kept(folder / "reference.safetensors", reference)
         part = Marked(
             head=head,
             desirable=torch.tensor([r.desirable for r in ratings]),

@@ -54,11 +54,11 @@ def masters_of(model: nn.Module) -> Iterator[Masters]:
 
 
 def _collect(master: nn.Parameter, weight: Tensor) -> None:
-    gradient = weight.grad
+    # Taken first: where memory runs out below, nothing of this batch may be left for the next one to add to.
+    gradient, weight.grad = weight.grad, None
     if gradient is None:
         return
     if master.grad is None:
         master.grad = gradient.float()
     else:
         master.grad.add_(gradient)
-    weight.grad = None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from accord.models.sharing import batches, positions
 from accord.models.tree import Tree, TreeBatch
-from accord.models.work import extent_of, lengths_of, sizes_of, training_flop
+from accord.models.work import extent_of, first_trained_layer, lengths_of, sizes_of, training_flop
 from accord.objectives.reduction import Losses, Totals
 from accord.train.offline import Term
 from accord.train.states import FrozenStates
@@ -72,8 +72,8 @@ class Mixture:
         return terms
 
     def work(self, model: nn.Module, micros: Sequence[Sequence[int]]) -> Work:
-        """Return what micro-batches come to, from the first layer that is run in training."""
-        sizes = sizes_of(model, self.states.first_layer)
+        """Return what micro-batches come to, from the first trained layer on: what is below it need not run in each pass."""
+        sizes = sizes_of(model, first_trained_layer(model))
         trained: Literal["lora", "full"] = "lora" if hasattr(model, "peft_config") else "full"
         total = Work()
         for micro in micros:

@@ -21,7 +21,7 @@ from torch import nn
 from accord.errors import AccordError
 from accord.models.packed import packed
 from accord.models.peak import matrix_peak
-from accord.models.sharded import is_sharded, value_of
+from accord.models.sharded import is_sharded, multiplied_in, value_of
 from accord.models.sharing import why_apart
 from accord.models.tree import Tree
 from accord.objectives.reduction import Losses, Totals, reduce
@@ -34,6 +34,8 @@ from accord.train.watch import Pace, StepLog, Work, note_of, warnings_of
 from accord.types import Progress
 
 CHECKPOINT_EVERY_S = 30.0
+# A checkpoint that takes long is written less often: between two lies this many times what the last one took.
+LEAST_BETWEEN = 20.0
 # Steps in a row whose loss or gradient is not finite; then the run ends.
 MOST_SKIPPED = 10
 
@@ -108,7 +110,8 @@ def fit(
     `folder` holds the checkpoint; where one is there, training goes on from it. `units` are rows that a step takes up together;
     if none are given, each row stands alone.
 
-    Where a step does not fit into memory, the token budget is halved for the rest of the run.
+    Where a step does not fit into memory, the token budget is halved for the rest of the run. Where weights are spread over
+    processes it ends the run: one process cannot go back alone.
 
     Raises:
         AccordError: nothing is trainable, there are no rows, 10 steps in a row were not finite, or one row alone does not fit into
@@ -138,12 +141,11 @@ def fit(
         else:
             same_everywhere([p.data for p in parameters])
         masters.publish()
-        # Most of a model is in the format that it multiplies in; adapters need not be.
-        largest = max(model.parameters(), key=lambda p: p.numel())
-        peak = n_processes() * matrix_peak(largest.dtype, largest.device)
+        peak = n_processes() * matrix_peak(multiplied_in(model), masters.weights[0].device)
         progress.start(stage, len(plan), "steps")
         progress.advance(at.step)
         began = saved = clock()
+        every_s = CHECKPOINT_EVERY_S
         before, work, warned = at.seconds, Work(), set(warnings_of(at.logs))
         model.train()
         while at.step < len(plan):
@@ -154,9 +156,11 @@ def fit(
             pace = Pace(work, clock() - began, peak)
             at.seconds = before + pace.seconds
             loop.tell(at.logs, pace, warned)
-            if together(clock() - saved >= CHECKPOINT_EVERY_S, model):
-                saved = clock()
+            if together(clock() - saved >= every_s, model):
+                started = time.monotonic()
                 save(folder, at, parameters, optimizer)
+                every_s = max(CHECKPOINT_EVERY_S, LEAST_BETWEEN * (time.monotonic() - started))
+                saved = clock()
         model.eval()
         progress.finish(Pace(work, clock() - began, peak).note())
         at.seconds = before + clock() - began
@@ -280,8 +284,8 @@ class _Loop:
     def _too_large(self, rows: Sequence[int], where: str) -> AccordError:
         longest = max(self.task.trees[i].length for i in rows)
         return AccordError(
-            f"{self.stage}: memory ran out {where}, of up to {longest} tokens; leave out such rows, train fewer layers, "
-            "or use a machine with more memory"
+            f"{self.stage}: memory ran out {where}, of up to {longest} tokens; leave out such rows, give --checkpointing, train "
+            "fewer layers, or use a machine with more memory"
         )
 
 

@@ -36,19 +36,39 @@ def is_main() -> bool:
     return bool(_state().is_main_process)
 
 
-def kept(path: Path, model: nn.Module, compute: Callable[[], Any]) -> Any:
-    """Return what a file holds; where there is none, what `compute` returns by running the model is saved there first."""
-    if is_sharded(model):
-        if not gather(path.exists())[0]:
-            value = compute()  # in all processes: none can run the model alone
-            if is_main():
-                save_tensors(path, value)
-        wait()
-    else:
-        with main_first():
-            if not path.exists():
-                save_tensors(path, compute())
+def kept(path: Path, compute: Callable[[], Any]) -> Any:
+    """Return what a file holds; where there is none, what `compute` returns is saved there first.
+
+    `compute` is a step of all processes together, which return the same.
+    """
+    if not gather(path.exists())[0]:
+        value = compute()
+        if is_main():
+            save_tensors(path, value)
+    wait()
     return load_tensors(path)
+
+
+def own_batches(batches: Sequence[list[int]], model: nn.Module) -> list[list[int]]:
+    """Return this process's of some batches of rows.
+
+    Where the model's weights are spread, every process gets as many, so that some rows come twice.
+    """
+    n, index = n_processes(), int(_state().process_index)
+    own = list(batches[index::n])
+    if is_sharded(model) and len(own) < -(-len(batches) // n):
+        own.append(batches[0])
+    return own
+
+
+def from_all(values: Tensor, rows: Sequence[int]) -> Tensor:
+    """Fill in the other processes' rows of a tensor, each of which has its own (`rows`)."""
+    if n_processes() == 1:
+        return values
+    whole = values.clone()
+    for theirs, rows_of_theirs in gather((values[list(rows)], list(rows))):
+        whole[rows_of_theirs] = theirs
+    return whole
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from accord.objectives.kto import kl_baseline, kto, mismatched
 from accord.objectives.pairs import Pairs
 from accord.objectives.reduction import Losses, Totals
 from accord.train.mixture import Mixture, Part
+from accord.train.parallel import from_all, own_batches
 from accord.train.states import NOTHING_FROZEN, FrozenStates
 from accord.types import Progress
 
@@ -132,13 +133,14 @@ def answer_logps(
 ) -> Tensor:
     """Return the log-probability, summed over tokens, of each answer of every row, in order. Shape [R, answers a row], fp32.
 
-    All rows hold the same number of answers. `states` may hold the rows' frozen states; where it holds none, the whole model is
-    run.
+    Processes that train together share the rows out. All rows hold the same number of answers. `states` may hold the rows' frozen
+    states; where it holds none, the whole model is run.
     """
     result = torch.zeros(len(trees), len(trees[0].answers))
+    own = own_batches(batches(model, trees, range(len(trees)), FORWARD_TOKENS), model)
     if progress:
-        progress.start(stage, len(trees), "rows")
-    for rows in batches(model, trees, range(len(trees)), FORWARD_TOKENS):
+        progress.start(stage, sum(map(len, own)), "rows")
+    for rows in own:
         batch, hidden_BLD = states.last_states(model, trees, rows)
         told = token_logps(batch.predicting(hidden_BLD), head, batch.targets_N)
         result[rows] = batch.sums(told.logps_N).view(len(rows), -1).cpu()
@@ -146,4 +148,4 @@ def answer_logps(
             progress.advance(len(rows))
     if progress:
         progress.finish()
-    return result
+    return from_all(result, [i for rows in own for i in rows])

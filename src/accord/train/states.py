@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from accord.models.sharded import is_sharded
 from accord.models.sharing import batches, lay_out, why_apart
 from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch, decoder_of, last_states, lower_states, upper_states
-from accord.train.parallel import kept
+from accord.runs.tensors import load_tensors, save_tensors
+from accord.train.parallel import kept, own_batches, wait
 from accord.types import Progress
 
 SHARD_TOKENS = 8192
@@ -75,18 +77,24 @@ def freeze_states(
         first_layer = 0
     rows = [i for i in range(len(trees)) if first_layer or want_last[i]]
     shards = batches(model, trees, rows, SHARD_TOKENS)
-    entering: dict[int, Tensor] = {}
-    last: dict[int, Tensor] = {}
-    if shards:
-        progress.start("states of the frozen layers", len(rows), "rows")
-    for number, shard in enumerate(shards):
-        path = folder / f"states-{number:04d}.safetensors"
-        stored = kept(path, model, partial(_shard, model, trees, shard, first_layer, want_last))
-        entering.update(stored["entering"])
-        last.update(stored["last"])
-        progress.advance(len(shard))
-    if shards:
+    paths = [folder / f"states-{number:04d}.safetensors" for number in range(len(shards))]
+    own = list(range(len(shards)))
+    if not is_sharded(model):
+        own = [number for (number,) in own_batches([[number] for number in own], model)]
+    if own:
+        progress.start("states of the frozen layers", sum(len(shards[number]) for number in own), "rows")
+    for number in own:
+        if is_sharded(model):
+            kept(paths[number], partial(_shard, model, trees, shards[number], first_layer, want_last))
+        elif not paths[number].exists():
+            save_tensors(paths[number], _shard(model, trees, shards[number], first_layer, want_last))
+        progress.advance(len(shards[number]))
+    if own:
         progress.finish()
+    wait()
+    stored = [load_tensors(path) for path in paths]
+    entering = {i: states for each in stored for i, states in each["entering"].items()}
+    last = {i: states for each in stored for i, states in each["last"].items()}
     return FrozenStates(first_layer, entering, last)
 
 
