@@ -17,6 +17,7 @@ from accord.cli.progress import is_main_process
 
 if TYPE_CHECKING:
     from accord.recipes.held_out import HeldOut
+    from accord.recipes.settings import TrainingSettings
     from accord.types import Estimate
 
 Comparisons = Annotated[
@@ -99,6 +100,13 @@ def _show_costs(facts: Mapping[str, Any], costs: Mapping[str, Estimate], json_: 
         print(f"held-out nats a token, {name}: {e.value:.3f} {span} (n={e.n}; {e.method})")
 
 
+def _settings(method: str, layers: str, learning_rate: float | None, **others: Any) -> TrainingSettings:
+    from accord.recipes.settings import TrainingSettings, adapted_layers, default_learning_rate
+
+    rate = default_learning_rate(method) if learning_rate is None else learning_rate
+    return TrainingSettings(method=method, learning_rate=rate, **adapted_layers(layers, method), **others)  # type: ignore[arg-type]
+
+
 def _train_pairs(
     data: Comparisons,
     out: Out,
@@ -123,11 +131,10 @@ def _train_pairs(
     from accord.cli.progress import make_progress
     from accord.cli.tracking import tracked
     from accord.recipes.preference_run import run_preferences
-    from accord.recipes.settings import TrainingSettings, adapted_layers, default_learning_rate
 
-    settings = TrainingSettings(
-        model=model, method=method, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,  # type: ignore[arg-type]
-        epochs=epochs, learning_rate=learning_rate or default_learning_rate(method), rows_per_step=rows_per_step, **adapted_layers(layers, method),
+    settings = _settings(
+        method, layers, learning_rate, model=model, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,
+        epochs=epochs, rows_per_step=rows_per_step,
     )  # fmt: skip
     facts, held_out = run_preferences(
         data, dev, out, objective, options, settings, drop, tracked(make_progress(), track, out)
@@ -160,11 +167,10 @@ def train_reward(
     from accord.cli.progress import make_progress
     from accord.cli.tracking import tracked
     from accord.recipes.reward_run import run_reward
-    from accord.recipes.settings import TrainingSettings, adapted_layers, default_learning_rate
 
-    settings = TrainingSettings(
-        model=model, method=method, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,  # type: ignore[arg-type]
-        epochs=epochs, learning_rate=learning_rate or default_learning_rate(method), rows_per_step=rows_per_step, **adapted_layers(layers, method),
+    settings = _settings(
+        method, layers, learning_rate, model=model, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,
+        epochs=epochs, rows_per_step=rows_per_step,
     )  # fmt: skip
     facts, held_out = run_reward(
         data, dev, out, centring, margin, cost, settings, drop, tracked(make_progress(), track, out)
@@ -195,12 +201,11 @@ def train_kto(
     """Train on answers that are each marked good or bad (KTO)."""
     from accord.cli.progress import make_progress
     from accord.cli.tracking import tracked
-    from accord.recipes.settings import TrainingSettings, adapted_layers, default_learning_rate
     from accord.recipes.unpaired_run import run_kto
 
-    settings = TrainingSettings(
-        model=model, method=method, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,  # type: ignore[arg-type]
-        epochs=epochs, learning_rate=learning_rate or default_learning_rate(method), rows_per_step=rows_per_step, **adapted_layers(layers, method),
+    settings = _settings(
+        method, layers, learning_rate, model=model, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,
+        epochs=epochs, rows_per_step=rows_per_step,
     )  # fmt: skip
     facts = run_kto(
         data, out, beta, desirable_weight, undesirable_weight, settings, drop, tracked(make_progress(), track, out)
