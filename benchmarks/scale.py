@@ -14,6 +14,7 @@ weights, Λ those of the adapters, n GPUs and rows of L positions, in bytes:
     around a micro-batch  FSDP2: 2R + 6l, or 2N where weights are kept after the forward pass; one layer's activations (two where
                           they are recomputed); full training besides: the head's gradient or two layers' (6Vh or 12l)
     at the end of a step  FSDP2 full: 8R for the sum of what stands outside the layers; 4 bytes a trained weight of one process
+    while weights load    DDP: 2N;  FSDP2: N/n and R, times 4 in full training and 2 with adapters
 
 Run: `python benchmarks/scale.py`, or with `--write docs/scale.md` to put the tables where the page marks their places.
 """
@@ -21,6 +22,7 @@ Run: `python benchmarks/scale.py`, or with `--write docs/scale.md` to put the ta
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -28,9 +30,9 @@ from pathlib import Path
 from typing import Literal
 
 from accord.models.head import CHUNK_ROWS, TRAINED_CHUNK_ROWS
-from accord.models.tree import layout
+from accord.models.tree import FORWARD_TOKENS, layout
 from accord.models.work import Extent, Lengths, Sizes, extent_of, training_flop
-from accord.train.offline import CHECKPOINT_EVERY_S, TrainSettings
+from accord.train.offline import CHECKPOINT_EVERY_S, LEAST_BETWEEN, TrainSettings
 from accord.train.states import MOST_BYTES
 
 GIB = float(1 << 30)
@@ -48,6 +50,8 @@ GPUS_PER_NODE = 8
 SHARES = (0.2, 0.4)
 # Bytes/s from a GPU to ordinary host memory, and from there to a shared file system.
 TO_HOST, TO_DISK = 10e9, 2e9
+# How long a process waits for another one over NCCL, in seconds, before PyTorch ends the run; unless set otherwise.
+NCCL_LIMIT_S = 600
 # Of one logit where log-probabilities are taken: bf16, and three times fp32 and once bf16 while softmax and entropy are.
 LOGIT_BYTES = 16
 
@@ -206,10 +210,10 @@ class Micro:
     width: int
 
 
-def micro_of(lengths: Lengths) -> Micro:
-    """Fill the trainer's token budget with rows of one length."""
+def micro_of(lengths: Lengths, budget: int = TOKEN_BUDGET) -> Micro:
+    """Fill a token budget with rows of one length."""
     length = lengths.prompt + sum(lengths.answers)
-    n_rows = max(1, TOKEN_BUDGET // length)
+    n_rows = max(1, budget // length)
     laid, width = layout([length] * n_rows, 0)
     return Micro(n_rows, len(laid) * width, width)
 
@@ -258,10 +262,26 @@ def memory(run: Run, n_gpus: int) -> float:
     return held + beside + max(gathered + activations + gradients + head, ends)
 
 
-def loading(shape: Shape, method: Method, spread: Spread) -> float:
-    """Return the bytes that a GPU holds before the weights are spread: the model whole, for full training under FSDP2 in fp32."""
-    wide = method is Method.FULL and spread is not Spread.WHOLE
-    return (4.0 if wide else 2.0) * shape.weights
+def loading(shape: Shape, method: Method, spread: Spread, n_gpus: int) -> float:
+    """Return the most bytes that a GPU holds while the model is put in place.
+
+    Under FSDP2 layers come from the host one by one, and a GPU keeps its part; last comes what stands outside them, together.
+    """
+    if spread is Spread.WHOLE:
+        return 2.0 * shape.weights
+    a_weight = 4.0 if method is Method.FULL else 2.0
+    return a_weight * (shape.weights / n_gpus + max(shape.of_layer, 2 * shape.of_head))
+
+
+def host_copy(shape: Shape, method: Method, spread: Spread, file_in_bf16: bool = True) -> float:
+    """Return the bytes of host memory that each process needs for itself while the model loads.
+
+    Weights that are computed with in the file's own format are mapped from it: a node holds those pages once, and they are not
+    counted. Full training under FSDP2 makes all weights fp32 before they are spread.
+    """
+    if method is Method.FULL and spread is not Spread.WHOLE:
+        return 4.0 * shape.weights
+    return 0.0 if file_in_bf16 else 2.0 * shape.weights
 
 
 def forward_flop(run: Run, extent: Extent, n_layers: int, head: bool) -> float:
@@ -323,10 +343,49 @@ def rate(run: Run, n_gpus: int, share: float) -> float:
     return n_gpus * micro_of(run.objective.lengths(run.rows)).n_rows / step_seconds(run, n_gpus, share)
 
 
-def reference_hours(run: Run, share: float) -> float:
-    """Return the hours of the reference's pass over all rows, which is not shared out among the GPUs."""
+def reference_seconds(run: Run, n_gpus: int, share: float) -> float:
+    """Return how long the reference's pass over all rows takes; processes share its batches out.
+
+    Under FSDP2 each batch brings the layers' weights together once; what stands outside them stays.
+    """
+    lengths = run.objective.lengths(run.rows)
+    n_rows = micro_of(lengths, FORWARD_TOKENS).n_rows
+    n_batches = math.ceil(math.ceil(N_ROWS / n_rows) / n_gpus)  # of the process that has the most
+    a_batch = reference_flop(run, extent_of([lengths] * n_rows)) / (share * PEAK)
+    if run.spread is Spread.RESHARDED:
+        moved = 2.0 * run.shape.layers * run.shape.of_layer * (1 - 1 / n_gpus)
+        a_batch = max(a_batch, moved / bandwidth(n_gpus))
+    return n_batches * a_batch
+
+
+def states_seconds(run: Run, n_rows: int, share: float) -> float:
+    """Return how long one GPU takes for the states of so many rows that enter the first adapted layer of `--layers upper`."""
     extent = extent_of([run.objective.lengths(run.rows)])
-    return N_ROWS * reference_flop(run, extent) / (share * PEAK) / 3600
+    n_frozen = Method.UPPER.first_layer(run.shape)
+    return n_rows * forward_flop(run, extent, n_frozen, head=False) / (share * PEAK)
+
+
+def saving_seconds(run: Run) -> float:
+    """Return how long a checkpoint takes: trained weights and two moments in fp32, to the main process and from there to disk."""
+    size = checkpoint_bytes(run)
+    return size / TO_HOST + size / TO_DISK
+
+
+def checkpoint_bytes(run: Run) -> float:
+    """Return the size of a checkpoint."""
+    return 12.0 * run.trained
+
+
+def seconds_between(saving: float) -> float:
+    """Return how long a run goes on between two checkpoints that take so long each."""
+    return max(CHECKPOINT_EVERY_S, LEAST_BETWEEN * saving)
+
+
+def n_saves(training: float, saving: float) -> int:
+    """Return how many checkpoints a run of so many seconds writes: as they fall due, and the last one at its end."""
+    if training < CHECKPOINT_EVERY_S:
+        return 1
+    return 2 + int((training - CHECKPOINT_EVERY_S) // seconds_between(saving))
 
 
 def chosen(shape: Shape, method: Method, rows: Rows, n_gpus: int, card: Card = H100) -> Run | None:
@@ -399,14 +458,25 @@ def held_table() -> str:
 
 
 def loading_table() -> str:
-    """What stands before training begins."""
+    """What a GPU and a node hold while the model is put in place."""
     lines: list[list[str]] = []
     for shape in SHAPES:
         for spread in (Spread.WHOLE, Spread.RESHARDED):
-            on_gpu = [fitting(loading(shape, m, spread)) for m in (Method.LORA, Method.FULL)]
-            host = [gib(n * loading(shape, Method.LORA, spread)) for n in (1, GPUS_PER_NODE)]
-            lines.append([f"{shape.name}, {spread.value}", *on_gpu, *host])
-    return table(["", "a GPU, LoRA", "a GPU, full", "host memory, a process", "a node of 8"], lines)
+            on_gpu = [fitting(loading(shape, m, spread, n)) for m in (Method.LORA, Method.FULL) for n in (8, 64)]
+            copies = [
+                host_copy(shape, Method.LORA, spread),
+                host_copy(shape, Method.LORA, spread, file_in_bf16=False),
+                host_copy(shape, Method.FULL, spread),
+            ]
+            on_host = [gib(2.0 * shape.weights), *(gib(GPUS_PER_NODE * n) if n else "0" for n in copies)]
+            lines.append([f"{shape.name}, {spread.value}", *on_gpu, *on_host])
+    return table(
+        [
+            "", "a GPU of 8, LoRA", "of 64", "a GPU of 8, full", "of 64", "a node: file", "copies, LoRA",
+            "copies, LoRA, file not in bf16", "copies, full",
+        ],
+        lines,
+    )  # fmt: skip
 
 
 def memory_table(shape: Shape) -> str:
@@ -497,8 +567,8 @@ def hours_table(shape: Shape, rows: Rows) -> str:
                 duration(*(N_ROWS / r / 3600 for r in rates)),
             ]
             if method is Method.LORA:
-                with_reference = (N_ROWS / rate(run, n, s) / 3600 + reference_hours(run, s) for s in SHARES)
-                line.append(duration(*with_reference))
+                with_reference = (N_ROWS / rate(run, n, s) + reference_seconds(run, n, s) for s in SHARES)
+                line.append(duration(*(seconds / 3600 for seconds in with_reference)))
         lines.append(line)
     lora, *others = ([f"{m.value}: way", "pairs/s", "time"] for m in Method)
     head = [*lora, "with the reference's pass", *(name for columns in others for name in columns)]
@@ -506,18 +576,27 @@ def hours_table(shape: Shape, rows: Rows) -> str:
 
 
 def reference_table() -> str:
-    """Hours of the reference's pass, and how many pairs' frozen states are kept."""
+    """How long the reference's pass takes, how many pairs' frozen states are kept, and what these take."""
     lines: list[list[str]] = []
     for shape in SHAPES:
         for rows in (HH, LONG):
-            run = Run(shape, Method.LORA, Spread.WHOLE, rows=rows)
-            lengths = run.objective.lengths(rows)
-            length = lengths.prompt + sum(lengths.answers)
-            hours = [reference_hours(run, share) for share in SHARES]
-            kept = MOST_BYTES // (2 * shape.width * length)
-            size = 2 * shape.width * length * N_ROWS
-            lines.append([f"{shape.name}, {rows.name}", at_shares(*hours), f"{kept:,}", gib(size)])
-    return table(["", "hours, reference", "pairs whose states are kept", f"GiB, states of {N_ROWS:,} pairs"], lines)
+            lengths = Objective.DPO_CACHED.lengths(rows)
+            of_a_pair = 2 * shape.width * (lengths.prompt + sum(lengths.answers))
+            n_kept = MOST_BYTES // of_a_pair
+            line = [f"{shape.name}, {rows.name}"]
+            for n_gpus in (8, 64, 512):
+                run = chosen(shape, Method.LORA, rows, n_gpus)
+                line.append(duration(*(reference_seconds(run, n_gpus, s) / 3600 for s in SHARES)) if run else "")
+            states = Run(shape, Method.UPPER, Spread.WHOLE, rows=rows)
+            line += [f"{n_kept:,}", duration(*(states_seconds(states, n_kept, s) / 3600 for s in SHARES))]
+            lines.append([*line, gib(of_a_pair * N_ROWS)])
+    return table(
+        [
+            "", "reference, 8 GPUs", "64", "512", "pairs whose states are kept, at most", "time for these, one GPU",
+            f"GiB, states of {N_ROWS:,} pairs",
+        ],
+        lines,
+    )  # fmt: skip
 
 
 def checkpoint_table() -> str:
@@ -525,16 +604,27 @@ def checkpoint_table() -> str:
     lines: list[list[str]] = []
     for shape in SHAPES:
         for method in Method:
-            size = 12.0 * method.trained(shape)
-            seconds = size / TO_HOST + size / TO_DISK
             run = chosen(shape, method, HH, 64)
-            step = step_seconds(run, 64, SHARES[-1]) if run else 0.0
-            part = seconds / max(CHECKPOINT_EVERY_S, seconds + step)
-            model = 4.0 * method.trained(shape)
-            lines.append([f"{shape.name}, {method.value}", gib(size), brief(seconds), f"{part:.1%}", gib(model)])
+            if run is None:
+                raise ValueError(f"{shape.name}, {method.value} does not fit 64 GPUs")
+            saving = saving_seconds(run)
+            between = seconds_between(saving)
+            training = [N_ROWS / rate(run, 64, share) for share in SHARES]
+            saves = [n_saves(seconds, saving) for seconds in training]
+            parts = (n * saving / (n * saving + t) for n, t in zip(saves, training, strict=True))
+            saved = (2.0 if method is Method.FULL else 4.0) * run.trained
+            lines.append([
+                f"{shape.name}, {method.value}", gib(checkpoint_bytes(run)), brief(saving), brief(between),
+                f"{saving / (saving + between):.1%}", " / ".join(map(str, saves)), " / ".join(f"{x:.0%}" for x in parts),
+                f"{checkpoint_bytes(run) / NCCL_LIMIT_S / 1e9:.2g}", gib(saved),
+            ])  # fmt: skip
     return table(
-        ["", "checkpoint, GiB", "seconds to gather and write", "part of a run on 64 GPUs", "model as saved, GiB"], lines
-    )
+        [
+            "", "checkpoint, GiB", "seconds to gather and write", "seconds between two", "part of a long run",
+            f"saves in {N_ROWS:,} pairs", "their part", "GB/s that write it in 10 minutes", "model as saved, GiB",
+        ],
+        lines,
+    )  # fmt: skip
 
 
 def tables() -> dict[str, str]:

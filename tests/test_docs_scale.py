@@ -11,9 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from accord.models.adapters import add_lora
 from accord.models.checkpointing import recompute_layers
 from accord.models.fused import RootMeanSquare
-from accord.models.load import LoadedModel
+from accord.models.load import LoadedModel, load_model
 from accord.models.tree import decoder_of
 from accord.models.work import Extent, extent_of, sizes_of
+from accord.runs.tensors import load_tensors, save_tensors
 
 ROOT = Path(__file__).parents[1]
 spec = importlib.util.spec_from_file_location("scale", ROOT / "benchmarks" / "scale.py")
@@ -136,10 +137,79 @@ def test_what_full_training_of_a_70b_model_holds_and_moves_by_hand():
     moved = (4 * 68_451_041_280 + 2 * 2_101_346_304 + 4 * shape.weights) * 63 / 64
     assert scale.traffic(run, 64) == pytest.approx(moved, rel=1e-12)
     assert scale.memory(run, 64) - scale.memory(run, 128) == pytest.approx(16 * shape.weights / 128, rel=1e-12)
-    assert scale.loading(shape, scale.Method.FULL, run.spread) == 4 * shape.weights
     # One adapter a GPU, eight a node: between nodes the network is the limit, within one NVLink.
     assert scale.bandwidth(8) == 450e9
     assert scale.bandwidth(16) == 400e9
+
+
+def test_what_a_70b_model_needs_to_load_by_hand():
+    """A GPU of 8 keeps an eighth of 70,552,387,584 weights, and holds embedding and head whole, 2,101,346,304.
+
+    With LoRA at 2 bytes each, in full training at 4, and then as a whole copy in each process.
+    """
+    shape, spread = scale.LLAMA_70B, scale.Spread.RESHARDED
+    assert scale.loading(shape, scale.Method.LORA, spread, 8) == 2 * (70_552_387_584 / 8 + 2_101_346_304)
+    assert scale.loading(shape, scale.Method.FULL, spread, 8) == 4 * (70_552_387_584 / 8 + 2_101_346_304)
+    assert scale.loading(shape, scale.Method.FULL, scale.Spread.WHOLE, 8) == 2 * 70_552_387_584
+    assert scale.host_copy(shape, scale.Method.FULL, spread) == 4 * 70_552_387_584
+    assert scale.host_copy(shape, scale.Method.FULL, scale.Spread.WHOLE) == 0
+    assert scale.host_copy(shape, scale.Method.LORA, spread, file_in_bf16=False) == 2 * 70_552_387_584
+
+
+def file_of(tensor):
+    """The file that a tensor's memory is mapped from; empty where it is none's."""
+    address = tensor.data_ptr()
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+        span, *_, name = line.split(maxsplit=5)
+        first, end = (int(x, 16) for x in span.split("-"))
+        if first <= address < end:
+            return name if name.startswith("/") else ""
+    return ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not say what is mapped")
+def test_weights_in_their_files_own_format_are_mapped_from_it_and_so_is_a_checkpoint(tiny_folder, tmp_path):
+    own, other = (load_model(str(tiny_folder), precision).model for precision in ("fp32", "bf16"))
+    assert {file_of(p) for p in own.parameters()} == {str(tiny_folder / "model.safetensors")}
+    assert {file_of(p) for p in other.parameters()} == {""}
+    save_tensors(tmp_path / "checkpoint.safetensors", [torch.zeros(100, 100)])
+    (kept,) = load_tensors(tmp_path / "checkpoint.safetensors")
+    assert file_of(kept) == str(tmp_path / "checkpoint.safetensors")
+
+
+def test_the_references_pass_is_shared_out_by_hand():
+    """100,000 pairs of 243 positions are 12,500 batches of 8: on 512 GPUs 25 of one's own, on 8 GPUs 1,563.
+
+    8B: a pair's forward pass is 2 (6,979,321,856 243 + 525,336,576 94) + 4 4096 32 27,462 operations. 70B under FSDP2: where
+    products take no time, a batch takes as long as seven eighths of the layers' weights over NVLink.
+    """
+    run = scale.Run(scale.LLAMA_8B, scale.Method.LORA, scale.Spread.WHOLE)
+    forward = 2 * (6_979_321_856 * 243 + 525_336_576 * 94) + 4 * 4096 * 32 * 27462
+    assert scale.reference_seconds(run, 512, 0.4) == pytest.approx(25 * 8 * forward / (0.4 * 989e12), rel=1e-12)
+    assert scale.reference_seconds(run, 8, 0.4) == pytest.approx(1563 * 8 * forward / (0.4 * 989e12), rel=1e-12)
+    spread = scale.Run(scale.LLAMA_70B, scale.Method.LORA, scale.Spread.RESHARDED)
+    moved = 2 * 68_451_041_280 * 7 / 8
+    assert scale.reference_seconds(spread, 8, 1e6) == pytest.approx(1563 * moved / 450e9, rel=1e-12)
+
+
+def test_states_of_frozen_layers_take_their_forward_pass_by_hand():
+    """8B: 13 of 32 layers of 218,103,808 weights, no head."""
+    run = scale.Run(scale.LLAMA_8B, scale.Method.UPPER, scale.Spread.WHOLE)
+    of_a_pair = 2 * 13 * 218_103_808 * 243 + 4 * 4096 * 13 * 27462
+    assert scale.states_seconds(run, 10, 0.2) == pytest.approx(10 * of_a_pair / (0.2 * 989e12), rel=1e-12)
+
+
+def test_checkpoints_by_hand():
+    """Full training of 8B: 12 bytes of 8,029,995,008 weights, 9.6 s to the host and 48.2 s to disk; then 20 times that.
+
+    One that takes 1 s is due after 30 s, 60 s and so on; one that takes 10 s after 30 s and then every 200 s. The last is always
+    written.
+    """
+    run = scale.Run(scale.LLAMA_8B, scale.Method.FULL, scale.Spread.RESHARDED)
+    assert scale.saving_seconds(run) == pytest.approx(12 * 8_029_995_008 * (1 / 10e9 + 1 / 2e9), rel=1e-12)
+    assert [scale.seconds_between(saving) for saving in (0.3, 1.5, 10)] == [30, 30, 200]
+    assert [scale.n_saves(training, 1.0) for training in (29, 30, 59, 60)] == [1, 2, 2, 3]
+    assert [scale.n_saves(training, 10.0) for training in (29, 229, 230, 430)] == [1, 2, 3, 4]
 
 
 def test_upper_layers_need_the_frozen_ones_run_forward_and_no_further():
