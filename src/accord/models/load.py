@@ -125,7 +125,7 @@ def load_model(name: str, precision: Precision = "auto", device: torch.device | 
         model.to(device)
     model.eval().requires_grad_(False)
     multiply_unpacked(model)
-    return LoadedModel(model, tokenizer, name, str(base), fingerprint(Path(folder)), device)
+    return LoadedModel(model, tokenizer, name, str(base), fingerprint(Path(folder)), computes)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

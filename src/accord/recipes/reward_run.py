@@ -15,6 +15,7 @@ from accord.models.adapters import scaled
 from accord.models.chat import ChatFormat
 from accord.models.load import load_model, published_name
 from accord.models.packed import packed
+from accord.models.precision import pick_device
 from accord.models.projection import Projection
 from accord.models.reward import reward_tokenizer, score_answers, score_head, with_score_head
 from accord.models.tree import Tree, head_weight
@@ -60,7 +61,7 @@ def run_reward(
     given = read_comparisons(data, drop=drop)
     kept, said = read_held_out(dev, given.comparisons, drop)
     causal = load_model(settings.model, settings.precision)
-    base_head = Projection(head_weight(causal.model))
+    base_head = Projection(head_weight(causal.model).to(pick_device()))
     loaded = with_score_head(causal)
     trainee = make_trainee(loaded, settings)
     trees, rankings, ids = ranked_trees(trainee.chat, given.comparisons, margin, cost)
