@@ -40,13 +40,16 @@ class ConstantTask:
         self.trees = [Tree((3,), (tuple(a),)) for a in answers]
         self.poison = poison or {}
 
+    def prepare(self, model):
+        pass
+
     def totals(self, rows):
         return {"sft": Totals(sum(len(self.trees[i].answers[0]) for i in rows), len(rows))}
 
     def batches(self, model, rows, token_budget):
         return micro_batches(self.trees, rows, token_budget)
 
-    def work(self, model, micros):
+    def work(self, model, micros, prepared):
         return Work(
             computed=len(micros), useful=len(micros), tokens=sum(self.trees[i].length for m in micros for i in m)
         )

@@ -34,7 +34,6 @@ from accord.models.tree import (
 # fp32 and 1e-2 in bf16; a token too many that is attended to, 0.1 and more.
 MOST_DIFFERENCE = {torch.float32: 1e-3}
 MOST_DIFFERENCE_BELOW_FP32 = 6e-2
-N_COMPARED = 2
 ATTENDS_FAR = {"full_attention"}
 ATTENDS_NEAR = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
 
@@ -61,7 +60,9 @@ def why_apart(model: nn.Module, trees: Sequence[Tree]) -> str:
         return reason
     trial = _tried.get(decoder, _Trial("", 0))
     if not trial.reason and longest > trial.longest and (len(trees) > 1 or len(trees[0].answers) > 1):
-        compared = sorted(trees, key=lambda t: (-t.longest, -len(t.answers)))[:N_COMPARED]
+        by_length = sorted(trees, key=lambda t: (-t.longest, -len(t.answers)))
+        # A reach shows in the longest tree. Whether it looks at a neighbour shows beside any other: the shortest costs least.
+        compared = [by_length[0], by_length[-1]] if len(by_length) > 1 else by_length
         trial = _tried[decoder] = _Trial(_by_trial(model, compared), longest)
     return trial.reason
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from accord.models.sharing import batches, positions
+from accord.models.sharing import batches, positions, why_apart
 from accord.models.tree import Tree, TreeBatch
-from accord.models.work import extent_of, first_trained_layer, lengths_of, sizes_of, training_flop
+from accord.models.work import Sizes, extent_of, first_trained_layer, lengths_of, sizes_of, training_flop
 from accord.objectives.reduction import Losses, Totals
 from accord.train.offline import Term
 from accord.train.states import FrozenStates
@@ -46,6 +46,14 @@ class Mixture:
     parts: Sequence[Part]
     states: FrozenStates
 
+    def prepare(self, model: nn.Module) -> Sizes:
+        """Try whether prompts can be shared on the longest of all rows, so that no later batch is a trial's occasion.
+
+        Return the sizes of what is trained, from the first trained layer on: what is below it need not run in each pass.
+        """
+        why_apart(model, self.trees)
+        return sizes_of(model, first_trained_layer(model))
+
     def totals(self, rows: Sequence[int]) -> Mapping[str, Totals]:
         """Return, by part, how many supervised tokens and examples these rows hold."""
         return {self.parts[k].name: self.parts[k].totals(own) for k, own in self._by_part(rows).items()}
@@ -71,14 +79,13 @@ class Mixture:
             terms += [Term(part.name, each, part.coefficient) for each in losses]
         return terms
 
-    def work(self, model: nn.Module, micros: Sequence[Sequence[int]]) -> Work:
-        """Return what micro-batches come to, from the first trained layer on: what is below it need not run in each pass."""
-        sizes = sizes_of(model, first_trained_layer(model))
+    def work(self, model: nn.Module, micros: Sequence[Sequence[int]], prepared: Sizes) -> Work:
+        """Return what micro-batches come to; `prepared` are the sizes of what is trained."""
         trained: Literal["lora", "full"] = "lora" if hasattr(model, "peft_config") else "full"
         total = Work()
         for micro in micros:
             trees = [self.trees[i] for i in micro]
-            flop = training_flop(sizes, extent_of(lengths_of(trees)), trained)
+            flop = training_flop(prepared, extent_of(lengths_of(trees)), trained)
             total += Work(sum(t.length for t in trees), *positions(model, trees), flop)
         return total
 

@@ -22,7 +22,6 @@ from accord.errors import AccordError
 from accord.models.packed import packed
 from accord.models.peak import matrix_peak
 from accord.models.sharded import is_sharded, multiplied_in, value_of
-from accord.models.sharing import why_apart
 from accord.models.tree import Tree
 from accord.objectives.reduction import Losses, Totals, reduce
 from accord.runs.atomic import write_json
@@ -70,14 +69,17 @@ class Task(Protocol):
     def trees(self) -> Sequence[Tree]:
         """The rows."""
 
+    def prepare(self, model: nn.Module) -> Any:
+        """Find out, once a run and in all processes together, what batches depend on; return what `work` wants to know."""
+
     def totals(self, rows: Sequence[int]) -> Mapping[str, Totals]:
         """Return, by group, how many supervised tokens and examples these rows hold."""
 
     def batches(self, model: nn.Module, rows: Sequence[int], token_budget: int) -> list[list[int]]:
         """Split rows into micro-batches of at most so many computed positions."""
 
-    def work(self, model: nn.Module, micros: Sequence[Sequence[int]]) -> Work:
-        """Return what micro-batches come to."""
+    def work(self, model: nn.Module, micros: Sequence[Sequence[int]], prepared: Any) -> Work:
+        """Return what micro-batches come to; `prepared` is what `prepare` returned."""
 
     def before_step(self, model: nn.Module, rows: Sequence[int]) -> Any:
         """Return what the losses of a step's rows have in common, computed before any of them."""
@@ -132,13 +134,16 @@ def fit(
         if not parameters:
             raise AccordError(f"{stage}: the model has no trainable weights")
         optimizer = accelerator.prepare_optimizer(
-            torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+            torch.optim.AdamW(
+                parameters,
+                lr=settings.learning_rate,
+                weight_decay=settings.weight_decay,
+                fused=not is_sharded(model),  # one pass over weights and moments instead of ten
+            )
         )
         loop = _Loop(model, task, settings, accelerator, masters, optimizer, progress, stage)
         at = load(folder, settings.token_budget, parameters, optimizer)
-        if is_sharded(model):
-            why_apart(model, task.trees)  # a trial is a step of all processes; later it might come to one alone
-        else:
+        if not is_sharded(model):
             same_everywhere([p.data for p in parameters])
         masters.publish()
         peak = n_processes() * matrix_peak(multiplied_in(model), masters.weights[0].device)
@@ -148,9 +153,10 @@ def fit(
         every_s = CHECKPOINT_EVERY_S
         before, work, warned = at.seconds, Work(), set(warnings_of(at.logs))
         model.train()
+        prepared = task.prepare(model)
         while at.step < len(plan):
             rows = plan[at.step]
-            work += loop.step(at, rows, schedule(at.step, len(plan), settings.warmup))
+            work += loop.step(at, rows, schedule(at.step, len(plan), settings.warmup), prepared)
             if at.skipped_in_a_row == MOST_SKIPPED:
                 raise _not_finite(stage, task, rows, folder)
             pace = Pace(work, clock() - began, peak)
@@ -200,11 +206,11 @@ class _Loop:
     progress: Progress
     stage: str
 
-    def step(self, at: Position, rows: Sequence[int], rate: float) -> Work:
+    def step(self, at: Position, rows: Sequence[int], rate: float, prepared: Any) -> Work:
         """Take one optimiser step, note it in `at`, and return what it came to."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * rate
-        sums, fitting, work = self._gradients(rows, at.token_budget)
+        sums, fitting, micros = self._gradients(rows, at.token_budget)
         if fitting < at.token_budget:
             self.progress.say(
                 f"{self.stage}: memory ran out; batches of {fitting} tokens from here on, not {at.token_budget}"
@@ -222,7 +228,7 @@ class _Loop:
         at.skipped += not finite
         at.logs.append(StepLog(at.step, sums.loss, {**sums.means(), "gradient_norm": norm}))
         at.step += 1
-        return work
+        return sum(gather(self.task.work(self.model, micros, prepared)), start=Work())
 
     def tell(self, logs: Sequence[StepLog], pace: Pace, warned: set[str]) -> None:
         """Show the last step, and say what has not been said yet."""
@@ -235,8 +241,8 @@ class _Loop:
                 warned.add(code)
                 self.progress.say(f"{self.stage}, step {log.step + 1}: {sentence}")
 
-    def _gradients(self, rows: Sequence[int], token_budget: int) -> tuple[_Sums, int, Work]:
-        """Leave a step's gradient in the weights; return what was added up, the budget that fitted into memory, and the work.
+    def _gradients(self, rows: Sequence[int], token_budget: int) -> tuple[_Sums, int, list[list[int]]]:
+        """Leave a step's gradient in the weights; return what was added up, the budget that fitted into memory, and the batches.
 
         The totals are the whole step's, so that its loss and gradient are the same at any budget.
         """
@@ -266,8 +272,7 @@ class _Loop:
             if not ran_out:
                 if not is_sharded(model):
                     add_gradients(self.masters.parameters)
-                work = sum(gather(task.work(model, micros)), start=Work())
-                return _added_up(gather(sums)), token_budget, work
+                return _added_up(gather(sums)), token_budget, micros
             if at_smallest:
                 raise self._too_large(rows, "on one row alone")
             # Outside the handler, whose traceback holds the failed batch's tensors.
