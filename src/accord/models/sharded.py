@@ -53,8 +53,15 @@ def sharding_asked() -> bool:
     ):
         if wrong:
             raise SettingsError(f"the Accelerate configuration's fsdp_config asks for {said}")
-    # Read off the environment: a process group that exists makes transformers load empty weights in all processes but one.
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return n_launched() > 1
+
+
+def n_launched() -> int:
+    """Return how many processes this run was launched in, without making them a group.
+
+    A group that exists makes transformers load empty weights in all processes but one.
+    """
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def shard(model: nn.Module, layers: nn.ModuleList, compute: torch.dtype | None = None) -> None:
@@ -107,16 +114,15 @@ def whole(value: Tensor) -> Tensor:
 
     All processes call it together. A tensor that is not spread is returned as it is, on the CPU.
     """
-    if not isinstance(value, DTensor):
-        return value.detach().cpu()
-    together: Tensor = value.detach().full_tensor()  # type: ignore[attr-defined]
-    return together.cpu() if distributed.get_rank() == 0 else torch.empty(0)
+    together = value_of(value.detach())
+    elsewhere = isinstance(value, DTensor) and distributed.get_rank() != 0
+    return torch.empty(0) if elsewhere else together.cpu()
 
 
-def value_of(number: Tensor) -> Tensor:
-    """Return a number that every process holds a part of, whole, in every process."""
-    together: Any = number
-    return together.full_tensor() if isinstance(together, DTensor) else number  # type: ignore[no-any-return]
+def value_of(value: Tensor) -> Tensor:
+    """Return a tensor that every process holds a part of, whole, in every process; any other as it is."""
+    spread: Any = value
+    return spread.full_tensor() if isinstance(spread, DTensor) else value  # type: ignore[no-any-return]
 
 
 def part_of(value: Tensor, like: Tensor) -> Tensor:

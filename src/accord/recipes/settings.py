@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import Any, Literal, get_args
 from accord.errors import SettingsError
 from accord.models.adapters import AdapterKind
 from accord.models.precision import QUANTISED, Precision
+from accord.models.sharded import n_launched
 from accord.train.offline import TrainSettings
 
 # `full` trains every weight, each other method an adapter of its kind.
@@ -88,7 +88,7 @@ class AlignSettings:
             SettingsError: the base is quantised; the adapter is published for the base as it is, on which nothing was measured.
                 Or it was launched in several processes: only the training verbs share their work out.
         """
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if n_launched() > 1:
             raise SettingsError(
                 "`accord align` runs in one process; of the verbs, `accord train` can be launched in several"
             )
