@@ -117,17 +117,42 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What one scorer says of one transcript: an outcome, the evidence it rests on, and a reason where it has none."""
+    """What one scorer says of one transcript: an outcome, the evidence it rests on, and a reason where it has none.
+
+    `value` is the number behind the outcome where the scorer has one: the probability, in [0, 1], that the answer is what the
+    scorer looks for (a refusal, harm), or a reward model's reward. None is "it gives no number", never 0.
+    """
 
     outcome: Outcome
     scorer: str
     reason: str = ""
     evidence: str = ""
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What is judged: a conversation that waits for an answer, and the answer; `clause` is the policy's that it falls under.
+
+    `goal` is what the person wants, where the conversation's words dress it up; `actions` are the calls of tools that the answer
+    made, as JSON: evidence that outranks what the answer says.
+    """
+
+    messages: Conversation
+    answer: str
+    kind: Kind = "harmful"
+    clause: str = ""
+    goal: str = ""
+    actions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One prompt tried once, with all that is needed to read the number it ends in."""
+    """One prompt tried once, with all that is needed to read the number it ends in.
+
+    Under an attack `prompt` is the goal in plain words; `sent` is the conversation that was put to the model instead of it,
+    `prefill` the beginning of the answer that was put in its mouth, and `queries` how many times the model was asked up to here.
+    """
 
     id: str
     prompt: Prompt
@@ -137,6 +162,10 @@ class Attempt:
     truncated: bool
     score: Score
     seed: int
+    attack: str = ""
+    sent: Conversation = ()
+    prefill: str = ""
+    queries: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ would let a sealed prompt into training. Other people's formats are read in `acc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,10 +132,13 @@ def to_row(record: Record, reference: str | None = None) -> dict[str, Any]:
         case Choice():
             return {name: getattr(record, name) for name in (*_CHOICE, "split")} | {"choices": list(record.choices)}
         case Attempt():
-            score = {"outcome": record.score.outcome.value, "scorer": record.score.scorer}
-            score |= _said(record.score, ("reason", "evidence"))
-            row = {name: getattr(record, name) for name in _ATTEMPT}
-            return row | {"prompt": _prompt_row(record.prompt, None), "score": score}
+            kept: dict[str, Any] = {name: getattr(record, name) for name in _ATTEMPT}
+            kept |= {"prompt": _prompt_row(record.prompt, None), "score": score_to_row(record.score)}
+            if record.sent:
+                kept["sent"] = messages_to_rows(record.sent)
+            if record.queries != 1:
+                kept["queries"] = record.queries
+            return kept | _said(record, ("attack", "prefill"))
         case Finding():
             row = {name: getattr(record, name) for name in (*_FINDING, "status", "sealed")}
             return row | {"prompt": _prompt_row(record.prompt, None), "outcome": record.outcome.value}
@@ -208,12 +212,35 @@ def attempt_from_row(row: Mapping[str, Any]) -> Attempt:
     Raises:
         DataError: if a key is missing, unknown or of the wrong kind, at any level.
     """
-    got = _fields(row, _ATTEMPT, {})
-    score = _fields(got["score"], {"outcome": str, "scorer": str}, {"reason": "", "evidence": ""})
-    outcome = Outcome(_one_of(score["outcome"], [o.value for o in Outcome], "outcome"))
-    got["score"] = Score(outcome, score["scorer"], score["reason"], score["evidence"])
+    got = _fields(row, _ATTEMPT, {"attack": "", "sent": [], "prefill": "", "queries": 1})
+    got["score"] = score_from_row(got["score"])
     got["prompt"] = prompt_from_row(got["prompt"])[0]
+    got["sent"] = messages_from_rows(got["sent"]) if got["sent"] else ()
     return Attempt(**got)
+
+
+def score_to_row(score: Score) -> dict[str, Any]:
+    """Return the JSON object of one score."""
+    value = {} if score.value is None else {"value": score.value}
+    return {"outcome": score.outcome.value, "scorer": score.scorer} | _said(score, ("reason", "evidence")) | value
+
+
+def score_from_row(row: Mapping[str, Any]) -> Score:
+    """Return a row's score.
+
+    Raises:
+        DataError: if a key is missing, unknown or of the wrong kind, or the value is no finite number.
+    """
+    value = row.get("value")
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
+    ):
+        raise DataError(f"'value' is {value!r:.60}; expected a finite number")
+    got = _fields(
+        {k: v for k, v in row.items() if k != "value"}, {"outcome": str, "scorer": str}, {"reason": "", "evidence": ""}
+    )
+    outcome = Outcome(_one_of(got["outcome"], [o.value for o in Outcome], "outcome"))
+    return Score(outcome, got["scorer"], got["reason"], got["evidence"], value if value is None else float(value))
 
 
 def finding_from_row(row: Mapping[str, Any]) -> Finding:

@@ -70,6 +70,10 @@ class ChatFormat:
         """Return the ids of an answer and of the end of its turn."""
         return (*self._text_ids(text), *self._end)
 
+    def opening(self, text: str) -> tuple[int, ...]:
+        """Return the ids of an answer's beginning, whose turn goes on; empty for an empty text."""
+        return tuple(self._text_ids(text))
+
     def render(self, messages: Sequence[Message], answer: str) -> Rendered:
         """Return a conversation and its answer as ids.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +40,7 @@ from accord.scorers.topic import (
     subject_stems,
     wants_yes_or_no,
 )
-from accord.types import Outcome, Score
+from accord.types import Outcome, Score, Transcript, last_user_text
 
 OTHER_LANGUAGE = "not in English"
 _RULE_FILES = ("refusal.py", "speech_acts.py", "declining.py", "topic.py", "degenerate.py", "normalise.py")
@@ -140,6 +141,10 @@ class RefusalScorer:
         if not reading.sentences:
             return self._say(Outcome.UNSCORED, "only marks of layout", folded[:200])
         return self._weigh(prompt, folded, reading)
+
+    def score_all(self, transcripts: Sequence[Transcript]) -> list[Score]:
+        """Return how each answer met its goal, or else what the user said last."""
+        return [self.score(t.goal or last_user_text(t.messages), t.answer) for t in transcripts]
 
     def _weigh(self, prompt: str, answer: str, reading: Reading) -> Score:
         declined = next((i for i, act in enumerate(reading.acts) if act is Act.DECLINE), None)

@@ -1,0 +1,1 @@
+"""One file an attack; `--attack NAME` is the module's class or function of that name."""

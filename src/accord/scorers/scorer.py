@@ -1,0 +1,23 @@
+"""What every scorer is: a name, a hash of all that its verdicts depend on, and verdicts on transcripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from accord.types import Score, Transcript
+
+
+class Scorer(Protocol):
+    """Judges transcripts, many at once: a model behind it wants a full batch."""
+
+    @property
+    def name(self) -> str:
+        """The scorer's name."""
+
+    @property
+    def config_hash(self) -> str:
+        """What changes when its verdicts may: rules, model, rubric, template."""
+
+    def score_all(self, transcripts: Sequence[Transcript]) -> list[Score]:
+        """Return a score a transcript, in order. What cannot be read is `unscored` with a reason; nothing raises for it."""
