@@ -1,7 +1,8 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
-from fixed_targets import ANSWER, GOAL, EmptyTarget, FixedTarget, FixedWriter, judge, put
+from fixed_targets import ANSWER, GOAL, EmptyTarget, FixedTarget, FixedWriter, judge
 
 from accord.data.records import attempt_from_row, to_row
 from accord.models.rollout import Sampling
@@ -67,8 +68,6 @@ def test_the_same_order_twice_is_drawn_twice():
 
 
 def test_what_stands_before_the_goal_is_kept():
-    class Once:
-        async def __call__(self, goal, target, budget, rng):
-            await target.ask(in_place(goal, "other words"))
-
-    assert put(Once(), FixedTarget()).attempts[0].sent == (Message("user", "other words"),)
+    system = Message("system", "Be brief.")
+    goal = replace(GOAL, messages=(system, *GOAL.messages))
+    assert in_place(goal, "other words") == (system, Message("user", "other words"))
