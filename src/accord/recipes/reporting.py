@@ -31,6 +31,7 @@ from accord.report.assessment import assess
 from accord.report.evidence import Evidence, TrainingStage
 from accord.report.model_card import model_card
 from accord.report.page import write_report
+from accord.report.rounds import RoundEvidence
 from accord.runs.atomic import sync_folder
 from accord.runs.folder import Run
 from accord.train.offline import TrainResult
@@ -90,7 +91,10 @@ def write_outputs(
     policy: Policy,
     trainee: Trainee,
     conditions: Sequence[Condition],
+    aligned: str,
     curve: Curve,
+    strength: float,
+    rounds: Sequence[RoundEvidence],
     stages: Sequence[StageRecord],
     findings: Sequence[Finding],
     scorer: RefusalScorer,
@@ -108,7 +112,8 @@ def write_outputs(
         model_fingerprint=trainee.loaded.fingerprint,
         policy=policy,
         conditions=tuple(conditions),
-        aligned="aligned",
+        aligned=aligned,
+        rounds=tuple(rounds),
         scorer=SCORER_SENTENCE,
         goals=GOALS,
         curve=curve.points,
@@ -131,7 +136,7 @@ def write_outputs(
     write_records(run.folder / "findings.jsonl", findings)
     _replace_folder(
         run.folder / "model",
-        lambda folder: save_model(trainee, folder, model_card(evidence), curve.chosen, evidence.model_name),
+        lambda folder: save_model(trainee, folder, model_card(evidence), strength, evidence.model_name),
     )
     page = write_report(evidence, run.folder)
     run.record(

@@ -30,6 +30,8 @@ from accord.recipes.attacked import HELD_OUT, TRAINED, Attacked, drawn, under_at
 from accord.recipes.lesson import Lesson, make_lesson
 from accord.recipes.training import train_on_demonstrations, train_stage
 from accord.redteam.summary import Trial, verdict
+from accord.report.rounds import RoundEvidence
+from accord.runs.folder import Stage
 from accord.train.offline import TrainResult
 from accord.types import Attempt, Demonstration, Finding, Outcome, Prompt, acceptable
 
@@ -94,11 +96,11 @@ class LaterRounds:
         was = self._tried(f"round-{number}-before", attacked, before)
         start = {name: weight.detach().clone() for name, weight in trained(self.model).items()}
         self._train(f"round-{number}-control", lesson.control)
-        control = self.first.measure_verify(f"round {number}, control")
+        control = self.first.verify(f"verify-round-{number}-control", f"round {number}, control")
         would_be = self._tried(f"round-{number}-control", attacked, control)
         _put_back(self.model, start)
         result = self._train(f"round-{number}-findings", lesson.rows)
-        after = self.first.measure_verify(f"round {number}")
+        after = self.first.verify(f"verify-round-{number}", f"round {number}")
         now = self._tried(f"round-{number}-findings", attacked, after)
         self.store.set_status([f.id for f in lesson.findings], "in training")
         proofs = prove(_items(was, would_be, now), *map(_hits, (was, would_be, now)), seed=self.settings.seed)
@@ -189,8 +191,21 @@ class LaterRounds:
             lambda folder: train_on_demonstrations(self.first.trainee, rows, settings, folder, self.first.progress),
         )
 
-    def _stage(self, name: str):
+    def _stage(self, name: str) -> Stage:
         return self.first.stage(name, {})
+
+
+def evidence_of(round_: LaterRound) -> RoundEvidence:
+    """Return what the report shows of a round."""
+    return RoundEvidence(
+        number=round_.number,
+        n_attempts=round_.n_attempts,
+        n_found=len(round_.found),
+        n_clusters=len({finding.cluster for finding in round_.found}),
+        n_trained=len(round_.lesson.findings),
+        n_written=round_.lesson.n_written,
+        proofs=round_.proofs,
+    )
 
 
 def _items(*arms: Mapping[str, _Tried]) -> list[Item]:

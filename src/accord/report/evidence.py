@@ -65,6 +65,7 @@ class Evidence:
     settings: Mapping[str, str] = field(default_factory=dict)
     prompt_sets: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    rounds: tuple[RoundEvidence, ...] = ()
     wall_seconds: float | None = None
     peak_memory_gib: float | None = None
     model_license: str = ""
