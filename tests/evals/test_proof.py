@@ -28,9 +28,7 @@ def test_only_the_gain_beyond_the_control_is_credited():
 def test_p_values_are_those_of_as_many_tests_as_there_are_groups():
     """Two groups with p = 0.25 each: Holm doubles the smaller, and the larger is at least that."""
     twice = [*ITEMS, *(Item(f"c{i}", "contrast", f"family {i}") for i in range(12))]
-    arms = [
-        hits(*range(n)) | {f"c{i}": i < m for i in range(12)} for n, m in ((9, 2), (6, 2), (3, 5))
-    ]
+    arms = [hits(*range(n)) | {f"c{i}": i < m for i in range(12)} for n, m in ((9, 2), (6, 2), (3, 5))]
     fresh, contrast = prove(twice, *arms)
     assert fresh.p_adjusted == pytest.approx(0.5)
     assert contrast.p_adjusted == pytest.approx(0.5)

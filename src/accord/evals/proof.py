@@ -61,14 +61,14 @@ def prove(items: Sequence[Item], before: Hits, control: Hits, after: Hits, seed:
     for group in groups:
         rows = [item for item in items if item.group == group]
         families = [row.family or row.id for row in rows]
-        hits = [[arm.get(row.id) for row in rows] for arm in (before, control, after)]
+        was, would_be, now = ([arm.get(row.id) for row in rows] for arm in (before, control, after))
         proofs.append(
             GroupProof(
                 group,
-                paired_difference(hits[0], hits[2], families, seed=seed),
-                paired_difference(hits[0], hits[1], families, seed=seed),
-                paired_difference(hits[1], hits[2], families, seed=seed),
-                _beyond(*hits, families, seed),
+                paired_difference(was, now, families, seed=seed),
+                paired_difference(was, would_be, families, seed=seed),
+                paired_difference(would_be, now, families, seed=seed),
+                _beyond(was, would_be, now, families, seed),
                 None,
             )
         )
@@ -99,8 +99,6 @@ def _adjusted(proofs: Sequence[GroupProof]) -> tuple[GroupProof, ...]:
     adjusted = multipletests([p.control_to_after.p_value for p in tested], method="holm")[1]
     by_group = {p.group: float(value) for p, value in zip(tested, adjusted, strict=True)}
     return tuple(
-        GroupProof(
-            p.group, p.before_to_after, p.before_to_control, p.control_to_after, p.beyond, by_group.get(p.group)
-        )
+        GroupProof(p.group, p.before_to_after, p.before_to_control, p.control_to_after, p.beyond, by_group.get(p.group))
         for p in proofs
     )

@@ -1,29 +1,75 @@
-"""What a later round trains on: repaired findings beside benign twins in the same form, and what its control trains on instead."""
+"""What a later round trains on: repaired findings beside benign prompts in the same dress, and what its control learns instead."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from accord.data.lineage import trained_id
-from accord.redteam.summary import Trial
-from accord.types import Attempt, Demonstration, Finding, Outcome
+from accord.data.findings import FindingStore
+from accord.feedback.repair import RepairSettings, repair
+from accord.feedback.review import lessons, read_repairs, write_repairs
+from accord.models.completer import Completer
+from accord.policy import Policy
+from accord.scorers.scorer import Scorer
+from accord.types import Demonstration, Finding
 
-# Findings of one round that are trained on, at most, and pairs of the first training set beside them, so that it is kept.
+REPAIRS = "repairs.jsonl"
+# Findings of one round that are trained on, at most, and rows of the first training set beside them, so that it is kept.
 N_FINDINGS, N_REPLAYED_PAIRS, N_REPLAYED_ORDINARY = 240, 80, 80
+# The tokens of an answer that are sampled: a few more than the round samples elsewhere, so that it ends with a sentence.
+SAMPLED = RepairSettings(samples=2, contrasts=1, max_new_tokens=48)
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """`rows` teach what was found, `control` as many rows of each kind of the first training set; `n_written` of the answers are
-    the clause's written response, because no sampled one was acceptable.
+    """`rows` teach what was found, `control` as many rows of each kind of the first training set instead; both end with the same
+    `n_replayed` rows of it. `n_written` of the answers are the clause's written response: no sampled one was acceptable.
     """
 
     findings: tuple[Finding, ...]
     rows: tuple[Demonstration, ...]
     control: tuple[Demonstration, ...]
     n_written: int
+    n_replayed: int
+
+
+async def make_lesson(
+    store: FindingStore,
+    ids: Sequence[str],
+    demonstrations: Sequence[Demonstration],
+    policy: Policy,
+    answerer: Completer,
+    base: Completer,
+    scorer: Scorer,
+    seed: int,
+    folder: Path,
+) -> Lesson:
+    """Pick findings and repair them; `folder` keeps the repairs, and what a person changed there is honoured.
+
+    Raises:
+        DataError: a finding is sealed, or the file of repairs cannot be read.
+    """
+    picked = pick(store.trainable(ids), N_FINDINGS, seed)
+    path = folder / REPAIRS
+    if not path.exists():
+        contrasts = [d.prompt for d in demonstrations if d.prompt.kind == "contrast"]
+        made = await repair(
+            store, policy, contrasts, answerer, base, scorer, ids=[f.id for f in picked], settings=SAMPLED
+        )
+        write_repairs(path, made.repairs)
+    repairs = read_repairs(path)
+    learned = lessons(repairs, store)
+    kept = replayed(demonstrations, seed)
+    taught = {r.finding for r in repairs if r.use == "repair" and r.review != "rejected"}
+    return Lesson(
+        findings=tuple(f for f in picked if f.id in taught),
+        rows=(*learned.demonstrations, *kept),
+        control=(*control_of(learned.demonstrations, demonstrations, kept, seed), *kept),
+        n_written=sum(r.origin == "written response" for r in repairs),
+        n_replayed=len(kept),
+    )
 
 
 def pick(findings: Sequence[Finding], n: int, seed: int) -> tuple[Finding, ...]:
@@ -42,46 +88,9 @@ def pick(findings: Sequence[Finding], n: int, seed: int) -> tuple[Finding, ...]:
     rng.shuffle(piles)
     picked: list[Finding] = []
     while piles and len(picked) < n:
-        for pile in piles:
-            picked.append(pile.pop())
+        picked += [pile.pop() for pile in piles]
         piles = [pile for pile in piles if pile]
     return tuple(picked[:n])
-
-
-def twins(findings: Sequence[Finding], trials: Sequence[Trial]) -> dict[str, Attempt]:
-    """Return, by the finding's id, the answered attempt at the benign twin of its goal, in the same form under the same attack."""
-    attempts = {
-        (a.attack, a.prompt.pair, a.queries): a
-        for trial in trials
-        for a in trial.attempts
-        if a.prompt.kind == "contrast" and a.score.outcome is Outcome.COMPLIED
-    }
-    found: dict[str, Attempt] = {}
-    for finding in findings:
-        own = [a for (attack, pair, _), a in attempts.items() if (attack, pair) == (finding.attack, finding.prompt.pair)]
-        if finding.prompt.kind == "harmful" and finding.prompt.pair and own:
-            found[finding.id] = own[0]
-    return found
-
-
-def rows_of(
-    findings: Sequence[Finding], answers: Mapping[str, str], beside: Mapping[str, Attempt]
-) -> tuple[Demonstration, ...]:
-    """Return a row for each finding that has an answer, in the words that were sent, and one for its twin, in one pair.
-
-    On the twin, as on every benign prompt, nothing is imitated: the model is kept where the base model is.
-    """
-    rows: list[Demonstration] = []
-    for finding in findings:
-        if finding.id not in answers:
-            continue
-        id = trained_id(finding.prompt.id, finding.attack)
-        prompt = replace(finding.prompt, id=id, messages=finding.asked, split="train", pair=id)
-        rows.append(Demonstration(prompt, answers[finding.id]))
-        if twin := beside.get(finding.id):
-            other = replace(twin.prompt, id=f"twin of {id}", messages=twin.sent, split="train", pair=id)
-            rows.append(Demonstration(other, twin.answer))
-    return tuple(rows)
 
 
 def replayed(demonstrations: Sequence[Demonstration], seed: int) -> tuple[Demonstration, ...]:

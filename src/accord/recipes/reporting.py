@@ -28,10 +28,9 @@ from accord.policy import Policy
 from accord.recipes.settings import AlignSettings
 from accord.recipes.training import Trainee, save_model
 from accord.report.assessment import assess
-from accord.report.evidence import Evidence, TrainingStage
+from accord.report.evidence import Evidence, RoundEvidence, TrainingStage
 from accord.report.model_card import model_card
 from accord.report.page import write_report
-from accord.report.rounds import RoundEvidence
 from accord.runs.atomic import sync_folder
 from accord.runs.folder import Run
 from accord.train.offline import TrainResult

@@ -9,6 +9,7 @@ Left out: choosing the adapter's strength anew in each round; the one chosen aft
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from accord.data.clusters import cluster
+from accord.data.clusters import cluster_ids, clusters
 from accord.data.failures import finding_of
 from accord.data.findings import FindingStore
 from accord.data.lineage import lineage, trained_id
@@ -25,12 +26,14 @@ from accord.evals.summary import Condition
 from accord.feedback.own_failures import response_mode
 from accord.models.adapters import fold_strength
 from accord.models.embedder import Embedder
+from accord.models.load import load_model
+from accord.models.local import LocalCompleter
 from accord.models.sharded import trained
 from accord.recipes.attacked import HELD_OUT, TRAINED, Attacked, drawn, under_attack
 from accord.recipes.lesson import Lesson, make_lesson
 from accord.recipes.training import train_on_demonstrations, train_stage
 from accord.redteam.summary import Trial, verdict
-from accord.report.rounds import RoundEvidence
+from accord.report.evidence import RoundEvidence
 from accord.runs.folder import Stage
 from accord.train.offline import TrainResult
 from accord.types import Attempt, Demonstration, Finding, Outcome, Prompt, acceptable
@@ -87,9 +90,7 @@ class LaterRounds:
         """Do what is missing of one round; `before` is the model of the round before it, as it was verified."""
         trials = self._under_attack(f"round-{number}-red-team", drawn(self.discover, TRAINED, 1.0, self.settings.seed))
         found = self._keep(number, trials)
-        lesson = make_lesson(
-            self.store.trainable([f.id for f in found]), trials, self.first, self._stage(f"round-{number}-lesson")
-        )
+        lesson = asyncio.run(self._lesson(number, found))
         self.trained_ids |= {trained_id(f.prompt.id, f.attack) for f in lesson.findings}
         self.trained_families |= {f.prompt.family for f in lesson.findings}
         attacked = self._to_verify(lesson)
@@ -103,7 +104,7 @@ class LaterRounds:
         after = self.first.verify(f"verify-round-{number}", f"round {number}")
         now = self._tried(f"round-{number}-findings", attacked, after)
         self.store.set_status([f.id for f in lesson.findings], "in training")
-        proofs = prove(_items(was, would_be, now), *map(_hits, (was, would_be, now)), seed=self.settings.seed)
+        proofs = prove(_items(was, would_be, now), _hits(was), _hits(would_be), _hits(now), self.settings.seed)
         n_attempts = sum(len(trial.attempts) for trial in trials)
         return LaterRound(number, n_attempts, found, lesson, proofs, control, after, result)
 
@@ -116,10 +117,35 @@ class LaterRounds:
             # What is no answer is counted by the campaign; there is nothing in it to train on.
             if finding and finding.failure != "not-an-answer":
                 found.append(replace(finding, id=f"round-{number}/{finding.id}"))
-        clusters = cluster(found, Embedder())
+        ids = cluster_ids(clusters(found, Embedder()))
         self.store.add(found)
-        self.store.set_clusters(clusters)
-        return tuple(replace(f, cluster=clusters.get(f.id, "")) for f in found)
+        self.store.set_clusters(ids)
+        return tuple(replace(f, cluster=ids.get(f.id, "")) for f in found)
+
+    async def _lesson(self, number: int, found: Sequence[Finding]) -> Lesson:
+        stage = self._stage(f"round-{number}-lesson")
+        first = self.first
+        answerer = LocalCompleter(first.trainee.loaded)
+        base = LocalCompleter(load_model(self.settings.model, self.settings.precision))
+        self.first.progress.say(f"round {number}: {len(found)} findings; repairing")
+        try:
+            lesson = await make_lesson(
+                self.store,
+                [f.id for f in found],
+                first.material.demonstrations,
+                self.policy,
+                answerer,
+                base,
+                first.scorer,
+                self.settings.seed,
+                stage.folder,
+            )
+        finally:
+            await answerer.close()
+            await base.close()
+        if not stage.done:
+            stage.finish({"rows": len(lesson.rows), "written": lesson.n_written})
+        return lesson
 
     def _to_verify(self, lesson: Lesson) -> Attacked:
         """Return verify prompts under some of all attacks, what is trained on, and trained families under attacks held out."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from accord.data.checks import read_comparisons
-from accord.data.records import read_prompts
 from accord.data.failures import finding_of
+from accord.data.records import read_prompts
 from accord.errors import NotMeasuredError
 from accord.evals.runner import Setting, answer_choices, attempt_prompts
 from accord.evals.summary import ChoiceResult, Condition
@@ -115,7 +115,10 @@ def run_round(
             StageRecord("DPO", f"DPO on {n_pairs} pairs, the model's own failures first", n_pairs, dpo),
             *(
                 StageRecord(
-                    f"Round {r.number}", f"SFT on {len(r.lesson.findings)} repaired findings", len(r.lesson.rows), r.trained
+                    f"Round {r.number}",
+                    f"SFT on {len(r.lesson.findings)} repaired findings",
+                    len(r.lesson.rows),
+                    r.trained,
                 )
                 for r in later
             ),

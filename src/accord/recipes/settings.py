@@ -28,8 +28,9 @@ class AlignSettings:
     Adapters sit on the layers from `first_layer` (-1: the upper three fifths) to `last_layer` (-1: the last). `checkpointing`
     computes each layer again in the backward pass, for less memory. `retain_tokens` are the tokens of an answer's beginning, where
     it is decided; `whole_share` is the part of the learned answers that is learned to the end. `limit` keeps the first so many
-    rows of each kind, for a smoke run; the report says so. `rounds` after the first red-team, repair and train again. `baseline_share` is the part of the `verify` prompts that the baselines
-    and the changed system prompts are measured on.
+    rows of each kind, for a smoke run; the report says so. `baseline_share` is the part of the `verify` prompts that the baselines
+    and the changed system prompts are measured on. Of the `rounds` each after the first attacks the model, repairs what that finds
+    and trains on it.
     """
 
     model: str = "starter"
@@ -74,7 +75,11 @@ class AlignSettings:
                 ("max_new_tokens", "at least 1", self.max_new_tokens >= 1),
                 ("baseline_share", "above 0 and at most 1", 0 < self.baseline_share <= 1),
                 ("rounds", "at least 1", self.rounds >= 1),
-                ("rounds", "1 with method full or dora, whose strength cannot be folded in", self.rounds == 1 or self.method in ("lora", "rslora")),
+                (
+                    "rounds",
+                    "1 with method full or dora, whose strength cannot be folded in",
+                    self.rounds == 1 or self.method in ("lora", "rslora"),
+                ),
                 ("limit", "at least 0", self.limit >= 0),
                 *_formats(self.method, self.precision),
             ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -11,6 +10,7 @@ from matplotlib.ticker import PercentFormatter
 from accord.evals.proof import MARGIN, GroupProof
 from accord.report import plots
 from accord.report.describe import percent
+from accord.report.evidence import RoundEvidence
 from accord.types import Estimate
 
 # What the curve shows, in this order; the table has every group.
@@ -22,21 +22,6 @@ CURVES = {
     "fresh, no attack: contrast": "contrast prompts refused",
 }
 FRESH = "fresh, attacked"
-
-
-@dataclass(frozen=True, slots=True)
-class RoundEvidence:
-    """What one later round did. `n_found` failures were found by `n_attempts` attempts and fell into `n_clusters` by meaning;
-    `n_trained` of them were trained on, `n_written` with the clause's written response.
-    """
-
-    number: int
-    n_attempts: int
-    n_found: int
-    n_clusters: int
-    n_trained: int
-    n_written: int
-    proofs: tuple[GroupProof, ...]
 
 
 def proved(proofs: Sequence[GroupProof]) -> str:
@@ -70,7 +55,15 @@ def curve(rounds: Sequence[RoundEvidence]) -> plots.Picture | None:
         for (group, line), (colour, marker) in zip(lines.items(), ((plots.AFTER, "D"), *plots._OTHERS), strict=False):
             places, values, controls = zip(*line, strict=True)
             axes.plot(places, values, marker=marker, color=colour, linewidth=1.5, markersize=6, label=CURVES[group])
-            axes.plot(places, controls, marker, markerfacecolor="white", markeredgecolor=colour, linestyle="none", markersize=6)
+            axes.plot(
+                places,
+                controls,
+                marker,
+                markerfacecolor="white",
+                markeredgecolor=colour,
+                linestyle="none",
+                markersize=6,
+            )
         numbers = sorted({place for line in lines.values() for place, _, _ in line})
         axes.set(xlabel="after round (hollow: the control)", ylabel="share", ylim=(-0.03, 1.03))
         axes.set_xticks(numbers)
