@@ -71,7 +71,7 @@ def _root(
 
 
 def _register(arguments: Sequence[str]) -> None:
-    from accord.cli import align, chat, data, doctor, judge, policy, resume, train
+    from accord.cli import align, chat, data, doctor, findings, judge, policy, resume, train
 
     app.command(cls=Command, epilog=EPILOG)(align.align)
     app.command(cls=Command, epilog=EPILOG)(resume.resume)
@@ -81,6 +81,7 @@ def _register(arguments: Sequence[str]) -> None:
         (train, "train", "Train on demonstrations or comparisons."),
         (policy, "policy", "Check a policy document."),
         (data, "data", "Check data files."),
+        (findings, "findings", "List, label, export and ask again the failures that were found."),
         (judge, "judge", "Calibrate what scores answers against labels by people."),
     ):
         group: Any = typer.Typer(help=text, no_args_is_help=True, epilog=EPILOG)
