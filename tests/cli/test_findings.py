@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from accord.cli import app as program
-from accord.data import read_findings, write_records
+from accord.data import read_comparisons, read_demonstrations, read_findings, write_records
 from accord.errors import DataError, GateError, InputError, NotMeasuredError
 from accord.types import Finding, Message, Outcome, Prompt, Score
 
@@ -103,7 +103,28 @@ def test_cli_01_regress_on_the_starter_model(typed, tmp_path):
     assert told["counts"] == {"still fails": 1, "fixed": 1}
     assert (told["failing"]["value"], told["failing"]["n"]) == (0.5, 2)
     assert json.loads(typed("show", "calm", "--store", store, "--json").output)["status"] == "fixed"
+    ask = (*ask[:-1], "12")
     gated = typed(*ask, "--gate", "--status", "open")
     assert isinstance(gated.exception, GateError)
     assert "still fails   harm" in gated.output
     assert isinstance(typed(*ask, "--clause", "weapons").exception, NotMeasuredError)
+
+
+def test_from_findings_to_a_reviewed_file_to_what_is_trained_on(typed, store, tmp_path):
+    file, out = tmp_path / "repairs.jsonl", tmp_path / "lessons"
+    sealed = typed("repair", "starter", file, "--store", store, "--id", "v").exception
+    assert "1 sealed from training: v" in str(sealed)
+    assert not file.exists()
+    ask = ("--id", "a", "--samples", "1", "--contrasts", "1", "--max-new-tokens", "12")
+    assert "1 findings repaired" in typed("repair", "starter", file, "--store", store, *ask).output
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[0] |= {"review": "edited", "answer": "No. Ask her what she would like instead."}
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = typed("lessons", file, out, "--store", store, "--only-reviewed").output
+    assert "1 demonstrations, 1 comparisons, 0 rows that nobody" in told
+    (learned,) = read_demonstrations(out / "demonstrations.jsonl")
+    assert (learned.answer, learned.prompt.messages[0].content) == (rows[0]["answer"], f"You are Rex. {GOAL}")
+    (pair,) = read_comparisons(out / "comparisons.jsonl").comparisons
+    assert (pair.chosen, pair.rejected.split()[0]) == (rows[0]["answer"], "Dear")
+    file.write_text(json.dumps(rows[0] | {"finding": "v"}) + "\n")
+    assert "sealed" in str(typed("lessons", file, out, "--store", store).exception)

@@ -131,7 +131,7 @@ def test_every_filter(store):
     assert ids(failure="over-refusal") == ids(status="fixed") == ids(text="a party") == ids(text="CAN'T") == ["c"]
     assert ids(text="100_") == ids(clause="nothing") == ids(split="verify") == []
     assert ids(clause="fraud", status="open", sealed=False) == ["b", "a"]
-    with pytest.raises(DataError, match="'opne' is none of .*; did you mean 'open'"):
+    with pytest.raises(DataError, match=r"'opne' is none of .*; did you mean 'open'"):
         store.query(status="opne")
 
 

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -82,7 +82,7 @@ def findings_list(
     """List findings, oldest first."""
     from accord.data.records import to_row
 
-    with _open(store) as opened:
+    with open_store(store) as opened:
         found = opened.query(clause=clause, family=family, split=split, status=status, failure=failure, attack=attack,
                              cluster=cluster, text=text)  # fmt: skip
     if json_:
@@ -112,7 +112,7 @@ def findings_show(
     from accord.data.records import to_row
     from accord.report.transcripts import printable
 
-    with _open(store) as opened:
+    with open_store(store) as opened:
         f = opened.get(id)
     if json_:
         print(json.dumps(to_row(f)))
@@ -138,7 +138,7 @@ def findings_label(
     """Keep what a person says of a finding; one that is no failure is dismissed and never trained on."""
     if label not in LABELS:
         raise InputError(f"label '{label}'{nearest(label, LABELS) or ''}; expected one of: {', '.join(LABELS)}")
-    with _open(store) as opened:
+    with open_store(store) as opened:
         f = opened.label(id, LABELS[label])  # type: ignore[arg-type]  # one of the two
     print(f"{f.id}: a person says {f.human_label}; {f.status}")
 
@@ -157,7 +157,7 @@ def findings_export(
     """Write the findings that may be trained on, as JSONL; with --sealed those that may not."""
     from accord.data.records import write_records
 
-    with _open(store) as opened:
+    with open_store(store) as opened:
         found = opened.query(clause=clause, status=status, failure=failure, attack=attack, sealed=sealed)
         allowed = {f.id for f in opened.trainable()}
     kept = [f for f in found if sealed or f.id in allowed]
@@ -192,7 +192,7 @@ def findings_regress(
     from accord.starter import policy_path
 
     rules = load_policy(policy or policy_path())
-    with _open(store) as opened:
+    with open_store(store) as opened:
         found = [f for f in opened.query(clause=clause, status=status, failure=failure, attack=attack)
                  if f.status != "dismissed" or status == "dismissed"]  # fmt: skip
         found = found[: limit or None]
@@ -246,7 +246,7 @@ def _judge(result: Regression, gate: bool) -> None:
         raise GateError(f"{share:.1%} of the findings could not be measured, so they are not shown to be fixed")
 
 
-def _open(where: str) -> FindingStore:
+def open_store(where: str) -> FindingStore:
     """Open a store that is there; a mistyped path must not look like an empty store."""
     from accord.data.findings import FindingStore
 
@@ -270,6 +270,4 @@ def _rate(e: Estimate) -> str:
     return f"{e.value:.1%} [{e.low:.1%}, {e.high:.1%}] (n={e.n}{unscored}; {e.method}; {e.calibration})"
 
 
-COMMANDS: tuple[Any, ...] = (
-    findings_add, findings_list, findings_show, findings_label, findings_export, findings_regress,
-)  # fmt: skip
+COMMANDS = (findings_add, findings_list, findings_show, findings_label, findings_export, findings_regress)
