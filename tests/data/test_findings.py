@@ -131,6 +131,8 @@ def test_every_filter(store):
     assert ids(failure="over-refusal") == ids(status="fixed") == ids(text="a party") == ids(text="CAN'T") == ["c"]
     assert ids(text="100_") == ids(clause="nothing") == ids(split="verify") == []
     assert ids(clause="fraud", status="open", sealed=False) == ["b", "a"]
+    with pytest.raises(DataError, match=r"'opne' is none of .*; did you mean 'open'"):
+        store.query(status="opne")
 
 
 def test_labels_status_minimal_form_and_siblings(store):

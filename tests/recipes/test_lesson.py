@@ -28,10 +28,8 @@ def finding(goal, attack="persona", cluster="", prefill=""):
 def first_set(n):
     rows = []
     for i in range(n):
-        for kind in ("harmful", "contrast"):
-            rows.append(
-                Demonstration(prompt(f"{kind}-{i}", kind, f"p{i}", "train"), "No." if kind == "harmful" else "Yes.")
-            )
+        rows.append(Demonstration(prompt(f"harmful-{i}", "harmful", f"p{i}", "train"), "No."))
+        rows.append(Demonstration(prompt(f"contrast-{i}", "contrast", f"p{i}", "train"), "Yes."))
         rows.append(Demonstration(prompt(f"ordinary-{i}", "ordinary", "", "train"), "Yes."))
     return rows
 

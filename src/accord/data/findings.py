@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -26,7 +26,7 @@ from accord.data.near_duplicates import normalise
 from accord.data.records import as_text, finding_from_row, prompt_from_row, read_prompts, to_row
 from accord.errors import DataError, nearest
 from accord.starter import verify_path
-from accord.types import Finding, FindingStatus, HumanLabel, Message, Prompt
+from accord.types import Failure, Finding, FindingStatus, HumanLabel, Message, Prompt, Split
 
 SCHEMA_VERSION = 1
 _WAIT_S = 60
@@ -164,7 +164,14 @@ class FindingStore:
         """Return the findings that match all that is given, oldest first; `text` is sought in prompt and answer.
 
         Sealed ones are among them: for reports and evaluation. For training there is `trainable`.
+
+        Raises:
+            DataError: `split`, `status` or `failure` is none that there is.
         """
+        for value, known in ((split, Split), (status, FindingStatus), (failure, Failure)):
+            if value and value not in get_args(known):
+                hint = nearest(value, get_args(known))
+                raise DataError(f"'{value}' is none of {', '.join(get_args(known))}{hint}")
         named = {
             "clause": clause, "family": family, "split": split, "status": status, "failure": failure, "attack": attack,
             "cluster": cluster, "run": run,
