@@ -96,7 +96,7 @@ def test_redteam_03_a_dead_server_is_exit_code_3_and_the_same_asked_again_begins
         ask = ("redteam", f"openai:m@{server.url}", "--attack", "direct", "--goals", goals, "--out", tmp_path / "run")
         code, out, err = accord(capsys, monkeypatch, *ask)
         assert code == 3
-        assert "not measured: 12 trials, 0 assessed (12 × HTTP 400: no such model)" in err
+        assert "not measured: 12 trials, 0 assessed (12 × error: HTTP 400: no such model)" in err
         assert "%" not in out
         summary = json.loads((tmp_path / "run" / "summary.json").read_text())
         assert (summary["status"], summary["attack_success_rate"]) == ("not measured", None)
@@ -105,10 +105,13 @@ def test_redteam_03_a_dead_server_is_exit_code_3_and_the_same_asked_again_begins
         assert code == 0
         assert json.loads(out)["attack_success_rate"] == pytest.approx(1 / 12)
         n_asked = len(server.requests)
-        code, out, _ = accord(capsys, monkeypatch, *ask)
+        code, out, err = accord(capsys, monkeypatch, *ask)
         assert len(server.requests) == n_asked
         assert "attack success 8.3%" in out
-        assert "12 goals (12 of split discover)" in _
+        assert "12 goals (12 of split discover)" in err
+        code, out, _ = accord(capsys, monkeypatch, "resume", tmp_path / "run", "--json")
+        assert json.loads(out)["attack_success_rate"] == pytest.approx(1 / 12)
+        assert len(server.requests) == n_asked
         code, _, err = accord(capsys, monkeypatch, *ask, "--queries", "3")
     assert code == 2
     assert "holds another run (queries: 12 there, 3 now)" in err

@@ -20,14 +20,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from accord.errors import DataError, InputError, SettingsError
+from accord.errors import DataError, SettingsError
 from accord.models.coalesce import Coalescer
 from accord.models.completer import Completer, Completion, Request
 from accord.models.rollout import Sampling
 from accord.policy.schema import Policy
 from accord.redteam.attack import Attack
 from accord.redteam.bandit import Bandit, Cell, uniform_order
-from accord.redteam.journal import Journal
+from accord.redteam.journal import Journal, JournalError
 from accord.redteam.summary import Drawn, Trial, verdict
 from accord.redteam.target import Budget, BudgetSpentError, Judge, Target
 from accord.scorers.scorer import Scorer
@@ -102,8 +102,6 @@ async def run_campaign(
                 completer, attacker or completer, attacks, goals, policy, judge, scorer.name, plan, journal, progress
             )
             return await campaign.run()
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror or error}; then ask the same again") from error
     finally:
         judge.close()
 
@@ -278,7 +276,7 @@ class _Campaign:
             await self.attacks[attack](goal, target, budget, random.Random(f"{self.plan.seed}/{attack}/{goal.id}"))
         except BudgetSpentError:
             pass
-        except (SettingsError, DataError, OSError):
+        except (SettingsError, DataError, JournalError):
             raise
         except Exception as error:  # an attack's own fault is a fact about one trial, not the end of the campaign
             fault = f"the attack failed: {type(error).__name__}: {error}"
