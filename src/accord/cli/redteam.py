@@ -132,8 +132,8 @@ def _told(e: Estimate) -> str:
 
 
 def _nothing(summary: CampaignSummary) -> str:
-    n = summary.overall.n_trials
-    causes = "; ".join(f"{count} × {cause}" for cause, count in summary.errors.items())
-    if not n:
+    overall = summary.overall
+    if not overall.n_trials:
         return "not measured (0 attempts): no goal to attack with; give a file of harmful prompts with --goals"
-    return f"not measured: {n} trials, 0 assessed" + (f" ({causes})" if causes else "")
+    causes = "; ".join(f"{n} × {reason}" for reason, n in overall.success.unscored.items())
+    return f"not measured: {overall.n_trials} trials, 0 assessed ({causes})"
