@@ -23,7 +23,7 @@ _LONGEST = 220
 _FEWEST = 3
 _FEEDBACK_WORDS = 60
 # A prompt is short; a small model that finds no end would write on for as long as it may.
-_WRITTEN_TOKENS = 80
+WRITTEN_TOKENS = 80
 _MARK = re.compile(r"(?:new |improved |rewritten )?(?:prompt|request|question)\s*:\s*", re.IGNORECASE)
 _FENCE = re.compile(r"^```\w*\s*|\s*```$")
 _PREAMBLE = re.compile(
@@ -50,7 +50,7 @@ class Written:
 
 async def written_prompt(target: Target, goal: str, order: Conversation) -> str:
     """Return the prompt that the attacker writes, or an empty text where its reply holds none."""
-    return prompt_in(await target.write(order, _WRITTEN_TOKENS), goal)
+    return prompt_in(await target.write(order, WRITTEN_TOKENS), goal)
 
 
 async def reworded(target: Target, goal: str, order: Conversation, step: int) -> Written:
