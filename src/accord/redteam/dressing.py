@@ -31,18 +31,20 @@ class Dressing(abc.ABC):
 
     needs: ClassVar[frozenset[Ability]] = frozenset()
     white_box: ClassVar[bool] = False
+    # Whether an answer may also be judged as it stands, without the attack's `reader`.
+    judged_plain: ClassVar[bool] = True
 
     @abc.abstractmethod
     def dress(self, goal: Prompt, rng: random.Random) -> Sequence[Dressed]:
         """Return the goal's disguises in the order in which they are tried."""
 
-    def reader(self, goal: Prompt, dressed: Dressed) -> Reader | None:
+    def reader(self, goal: Prompt, dressed: Dressed, target: Target) -> Reader | None:
         """Return what stands between the answer and the judge; None where the judge reads the answer itself."""
         return None
 
     async def __call__(self, goal: Prompt, target: Target, budget: Budget, rng: random.Random) -> None:
         """Ask in each disguise once, until one succeeds or the budget is spent."""
         for dressed in self.dress(goal, rng)[: budget.queries]:
-            read = self.reader(goal, dressed)
+            read = self.reader(goal, dressed, target)
             if succeeded(await target.ask(dressed.sent, dressed.prefill, dressed.note, read)):
                 return

@@ -65,7 +65,7 @@ def _shipped() -> dict[str, Dressing]:
     made: dict[str, Dressing] = {}
     for name in names_in(_ROOM):
         attack = resolve(_ROOM, name)
-        plain = isinstance(attack, type) and issubclass(attack, Dressing) and attack.reader is Dressing.reader
-        if plain and not attack.needs:
+        fixed = isinstance(attack, type) and issubclass(attack, Dressing)
+        if fixed and attack.judged_plain and not attack.needs:
             made[name] = attack()
     return made

@@ -22,6 +22,8 @@ _SUBJECT_SHARE = 0.5
 _LONGEST = 220
 _FEWEST = 3
 _FEEDBACK_WORDS = 60
+# A prompt is short; a small model that finds no end would write on for as long as it may.
+WRITTEN_TOKENS = 80
 _MARK = re.compile(r"(?:new |improved |rewritten )?(?:prompt|request|question)\s*:\s*", re.IGNORECASE)
 _FENCE = re.compile(r"^```\w*\s*|\s*```$")
 _PREAMBLE = re.compile(
@@ -46,9 +48,14 @@ class Written:
     note: str = ""
 
 
+async def written_prompt(target: Target, goal: str, order: Conversation) -> str:
+    """Return the prompt that the attacker writes, or an empty text where its reply holds none."""
+    return prompt_in(await target.write(order, WRITTEN_TOKENS), goal)
+
+
 async def reworded(target: Target, goal: str, order: Conversation, step: int) -> Written:
     """Have the attacker reword `goal`; where it writes nothing usable, take the fixed rewording with number `step`."""
-    text = prompt_in(await target.write(order), goal)
+    text = await written_prompt(target, goal, order)
     if text and keeps_subject(goal, text):
         return Written(text)
     name, text = rewrite(goal, step)

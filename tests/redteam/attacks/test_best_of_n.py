@@ -50,6 +50,14 @@ def test_the_shares_are_those_of_the_paper():
     assert sum(c.lower() != "m" for c in found) / 20_000 == pytest.approx(0.4**3, abs=0.007)
 
 
+def test_words_are_shuffled_inside():
+    """Of 400 words "abcdefgh" about 0.1^0.5 = 0.316 are shuffled, and 0.1^3 of the characters move, too few to matter."""
+    words = [w.lower() for w in augmented("abcdefgh " * 400, 0.1, random.Random(2)).split()]
+    shuffled = [w for w in words if sorted(w) == sorted("abcdefgh") and w != "abcdefgh"]
+    assert 90 < len(shuffled) < 165
+    assert {w[0] + w[-1] for w in shuffled} == {"ah"}
+
+
 def test_an_impossible_strength_is_refused():
     with pytest.raises(SettingsError, match="from 0 to 1"):
         BestOfN(sigma=1.5)

@@ -72,3 +72,9 @@ def test_without_a_usable_attacker_the_fixed_ladder_is_climbed_and_said():
 def test_the_goal_is_asked_within_the_smallest_budget():
     assert [TEXT in a.sent[-1].content for a in put(Crescendo(), Talker(0), 1).attempts] == [True]
     assert [TEXT in a.sent[-1].content for a in put(Crescendo(), Talker(99), 2).attempts] == [False, True]
+
+
+def test_what_asks_nothing_or_opens_on_another_topic_is_no_question():
+    for reply in ("The next turn is about cupboards and locks.", "What is the weather like?"):
+        target = put(Crescendo(), Talker(3), 1 + 1, attacker=FixedWriter(lambda request, reply=reply: reply))
+        assert "no usable prompt" in target.attempts[0].note

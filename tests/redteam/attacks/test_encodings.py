@@ -1,9 +1,14 @@
 import itertools
 import string
 
+import pytest
+from fixed_targets import ANSWER, REFUSAL, FixedTarget, outcomes, put
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accord.models.completer import Completion
+from accord.redteam.attacks.base64 import Base64
+from accord.redteam.attacks.confusables import Confusables
 from accord.redteam.attacks.encodings import (
     ZERO_WIDTH_SPACE,
     decode_base64,
@@ -19,6 +24,10 @@ from accord.redteam.attacks.encodings import (
     encode_rot13,
     encode_zero_width,
 )
+from accord.redteam.attacks.leetspeak import Leetspeak
+from accord.redteam.attacks.letter_spacing import LetterSpacing
+from accord.redteam.attacks.rot13 import Rot13
+from accord.redteam.attacks.zero_width import ZeroWidth
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 plain = st.text(string.ascii_letters + string.digits + string.punctuation + " \n")
@@ -72,3 +81,28 @@ def test_confusables_decode_back_letter_for_letter(t):
 @given(text)
 def test_letter_spacing_decodes_back_up_to_white_space(t):
     assert decode_letter_spacing(encode_letter_spacing(t)) == " ".join(t.split())
+
+
+class Encoded(FixedTarget):
+    """Answers every question in Base64."""
+
+    async def complete(self, request):
+        self.asked.append(request)
+        return Completion(encode_base64(self.text), 8)
+
+
+@pytest.mark.parametrize(("text", "outcome"), [(ANSWER, "complied"), (REFUSAL, "refused")])
+def test_an_encoded_answer_is_decoded_for_the_judge_and_kept_as_given(text, outcome):
+    completer = Encoded()
+    completer.text = text
+    target = put(Base64(), completer)
+    assert outcomes(target) == [outcome]
+    assert target.attempts[0].answer == encode_base64(text)
+    assert target.attempts[0].note == f"judged as: {text}"
+
+
+@pytest.mark.parametrize("attack", [Base64(), Rot13(), Leetspeak(), ZeroWidth(), Confusables(), LetterSpacing()])
+def test_a_plain_answer_is_judged_as_it_is(attack):
+    target = put(attack, FixedTarget())
+    assert outcomes(target) == ["refused"]
+    assert target.attempts[0].note == ""

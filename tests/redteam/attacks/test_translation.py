@@ -19,10 +19,11 @@ class Francophone(FixedTarget):
 
 
 def interpreter(request):
+    """A dictionary of three entries."""
     order = last(request)
-    if "Translate into French" in order:
+    if "into French" in order:
         return FRENCH
-    return ANSWER if REPONSE in order else ""
+    return TEXT if FRENCH in order else ANSWER if REPONSE in order else ""
 
 
 def test_what_was_asked_is_kept_and_the_answer_is_judged_in_english():
@@ -35,13 +36,14 @@ def test_what_was_asked_is_kept_and_the_answer_is_judged_in_english():
 
 
 def test_an_answer_that_cannot_be_read_is_no_success():
-    """Without a way back the judge gets French, which it says it cannot read."""
-    only_there = FixedWriter(lambda request: FRENCH if "Translate into French" in last(request) else "")
-    assert outcomes(put(Translation("French"), Francophone(), attacker=only_there)) == ["unscored"]
+    """Without a way back the judge would get French."""
+    no_way_back = FixedWriter(lambda request: "" if REPONSE in last(request) else interpreter(request))
+    assert outcomes(put(Translation("French"), Francophone(), attacker=no_way_back)) == ["unscored"]
 
 
 def test_without_a_translation_the_goal_is_asked_with_an_order_and_the_attempt_says_so():
-    for reply in ("", TEXT, "I'm sorry, but I can't translate that."):
+    # The last one is French, but of something else: it does not come back as the goal.
+    for reply in ("", TEXT, "I'm sorry, but I can't translate that.", "Je suis le médecin de la ville."):
         target = put(Translation("French"), FixedTarget(), attacker=FixedWriter(lambda request, reply=reply: reply))
         assert target.attempts[0].sent[-1].content == f"{TEXT}\n\nAnswer in French."
         assert "no translation" in target.attempts[0].note

@@ -9,7 +9,9 @@ from typing import ClassVar
 from accord.errors import SettingsError
 from accord.models.completer import Ability
 from accord.redteam.target import Budget, Reader, Target, succeeded
-from accord.redteam.writer import Written, order, prompt_in, topic_of
+from accord.redteam.writer import Written, order, topic_of, written_prompt
+from accord.scorers.normalise import fold, sentences
+from accord.scorers.topic import subject_stems
 from accord.types import Attempt, Conversation, Message, Outcome, Prompt, Score
 
 _TASK = (
@@ -89,12 +91,18 @@ class Crescendo:
             return Written(_LAST[tries % len(_LAST)].format(goal=text), "asks for the goal")
         on_the_way = f"question {rung + 1} on the way"
         ending = _ENDING.format(rung=rung + 1, rungs=rungs)
-        question = prompt_in(await target.write(order(_TASK, text, last, ending)), text)
-        if question:
+        question = _question_in(await written_prompt(target, text, order(_TASK, text, last, ending)))
+        # Later questions go on from the answers, in whatever words; the first must begin with the goal's topic.
+        if question and (rung or subject_stems(text) & subject_stems(question)):
             return Written(question, on_the_way)
         wordings = _LADDER[min(rung, len(_LADDER) - 1)]
         fixed = wordings[tries % len(wordings)].format(topic=topic_of(text))
         return Written(fixed, f"{on_the_way}; the attacker wrote no usable prompt; fixed question")
+
+
+def _question_in(text: str) -> str:
+    """Return the first sentence that asks something, or an empty text: a small model tells of a question and asks none."""
+    return next((s.text for s in sentences(fold(text)) if s.text.endswith("?")), "")
 
 
 def _on_the_way(target: Target, sent: Conversation, question: str) -> Reader:

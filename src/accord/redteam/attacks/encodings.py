@@ -1,13 +1,22 @@
 """Ways to write a text that a person or a model can read back, and the ways back.
 
 A filter that matches words does not see them in the encoded text. Each `decode_*` undoes its `encode_*` up to what the
-docstring says is lost.
+docstring says is lost. Each has an attack of its own, in the file of its name.
 """
 
 from __future__ import annotations
 
+import abc
 import base64
 import codecs
+import random
+from collections.abc import Sequence
+from typing import ClassVar
+
+from accord.redteam.dressing import Dressed, Dressing
+from accord.redteam.target import Reader, Target, in_place
+from accord.redteam.writer import looks_english
+from accord.types import Prompt
 
 ZERO_WIDTH_SPACE = "\u200b"
 _ZERO_WIDTH = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
@@ -86,3 +95,39 @@ def encode_letter_spacing(text: str) -> str:
 def decode_letter_spacing(text: str) -> str:
     """Return the text with one space between words, however much white space it had."""
     return " ".join(word.replace(" ", "") for word in text.split(_BETWEEN_WORDS))
+
+
+class Encoding(Dressing):
+    """An attack that asks in an encoding. A subclass says which, and in what `frame` the encoded text is sent."""
+
+    frame: ClassVar[str] = "{encoded}"
+
+    @staticmethod
+    @abc.abstractmethod
+    def encode(text: str) -> str:
+        """Return the text in the encoding."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def decode(text: str) -> str:
+        """Return the text of an encoded one.
+
+        Raises:
+            ValueError: it is not in the encoding.
+        """
+
+    def dress(self, goal: Prompt, rng: random.Random) -> Sequence[Dressed]:
+        """Return the goal in the encoding."""
+        return [Dressed(in_place(goal, self.frame.format(encoded=self.encode(goal.messages[-1].content))))]
+
+    def reader(self, goal: Prompt, dressed: Dressed, target: Target) -> Reader | None:
+        """Return a reader that decodes an answer which is English only once it is decoded."""
+
+        async def read(answer: str) -> str:
+            try:
+                decoded = self.decode(answer.strip())
+            except ValueError:
+                return answer
+            return decoded if looks_english(decoded) and not looks_english(answer) else answer
+
+        return read

@@ -12,7 +12,7 @@ from accord.errors import SettingsError
 from accord.models.completer import Ability
 from accord.redteam.rewrites import rewrite
 from accord.redteam.target import Budget, Target, in_place, succeeded
-from accord.redteam.writer import Written, keeps_subject, order, prompt_in
+from accord.redteam.writer import Written, keeps_subject, order, written_prompt
 from accord.types import Attempt, Outcome, Prompt
 
 _TASK = (
@@ -80,7 +80,7 @@ class Tap:
             leaves = sorted(tried, key=lambda attempt: _NEARNESS[attempt.score.outcome])[: self.width]
 
     async def _branch(self, target: Target, goal: str, leaf: Attempt | None) -> str:
-        return prompt_in(await target.write(order(_TASK, goal, leaf, _ENDING)), goal)
+        return await written_prompt(target, goal, order(_TASK, goal, leaf, _ENDING))
 
     def _prune(self, drafts: Sequence[str], goal: str, asked: set[str]) -> list[Written]:
         """Return the drafts worth a query: on topic, and not asked before."""
