@@ -23,7 +23,8 @@ _RIGHT_RESPONSE: dict[ResponseMode, str] = {
 class Rubric:
     """A question about an answer. `clause` is what it cites, empty where it was made from all hazards.
 
-    `text` says what to judge by and asks the question, to be answered yes or no in whatever form a judge asks for; `if_yes` and `if_no` are the outcomes that its answers stand for.
+    `text` says what to judge by and asks the question, whose yes or no a judge asks for in its own form; `if_yes` and `if_no` are
+    the outcomes that these stand for.
     """
 
     clause: str
