@@ -128,7 +128,7 @@ def main() -> None:
     prompts = choose_prompts(folder, chat, options.prompts)
     n_shared = common_prefix(prompts)
     own = [len(p) - n_shared for p in prompts]
-    peak = MatrixPeak(model.dtype, device, repeats=1 if options.quick else REPEATS)
+    peak = MatrixPeak(model.dtype, device, repeats=REPEATS if options.repetitions > 1 else 1)
     dtype = str(model.dtype).removeprefix("torch.")
     say(f"{processor(device)}; torch {torch.__version__}, transformers {transformers.__version__}, all in {dtype}")
     say(
@@ -161,7 +161,7 @@ def main() -> None:
         say(f"{repetition + 1}/{options.repetitions} verdicts a second: {said}")
         peak.measure()
     ours = statistics.median(rates["ours"])
-    contests = {}
+    contests: dict[str, dict[str, Any]] = {}
     for name, asked in ASKED.items():
         ratio, low, high = paired_ratio(rates["ours"], rates[name])
         contests[name] = {"peer": statistics.median(rates[name]), "ratio": ratio, "range": [low, high], "asked": asked}
