@@ -62,15 +62,31 @@ class Target:
         Raises:
             BudgetSpentError: the budget is spent.
         """
+        number, id = self._take_place(sent, prefill)
+        completion = await self.completer.complete(Request(sent, self.sampling, id, prefill))
+        return await self._settle(number, id, sent, prefill, completion)
+
+    async def record(self, sent: Conversation, completion: Completion) -> Attempt:
+        """Count and judge, as one query, an answer that was obtained otherwise than by `ask`; `sent` says what words cannot.
+
+        Raises:
+            BudgetSpentError: the budget is spent.
+        """
+        number, id = self._take_place(sent, "")
+        return await self._settle(number, id, sent, "", completion)
+
+    def _take_place(self, sent: Conversation, prefill: str) -> tuple[int, str]:
+        """Take a place among the attempts before the model is asked: several questions may be in flight."""
         if self.left <= 0:
             raise BudgetSpentError(f"{self.attack}: {self.budget.queries} queries on goal '{self.goal.id}' are spent")
         number = len(self.attempts) + 1
         id = f"{self.attack}/{self.goal.id}/{number}"
-        # A place is taken before the model is asked: several questions may be in flight.
         self.attempts.append(
             self._attempt(id, sent, prefill, Completion(""), Score(Outcome.UNSCORED, "", "in flight"), number, note)
         )
-        completion = await self.completer.complete(Request(sent, self.sampling, id, prefill))
+        return number, id
+
+    async def _settle(self, number: int, id: str, sent: Conversation, prefill: str, completion: Completion) -> Attempt:
         if completion.error:
             score = Score(Outcome.ERROR, "", completion.error)
         else:
