@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import accord
-from accord.evals.goals import GoalResult
+from accord.evals.gates import GateResult
 from accord.evals.summary import (
     NOT_AN_ANSWER_LIMIT,
     Comparison,
@@ -84,7 +84,7 @@ class View:
     evidence: Evidence
     rows: tuple[Row, ...]
     comparison: Comparison
-    goals: tuple[GoalResult, ...]
+    gates: tuple[GateResult, ...]
     verdict: describe.Verdict
     cards: tuple[Card, ...]
     hazards: tuple[HazardRow, ...]
@@ -134,8 +134,8 @@ def view(evidence: Evidence) -> View:
         evidence=evidence,
         rows=tuple(Row(c, rates, _role(c, evidence)) for c, rates in found.rated),
         comparison=found.comparison,
-        goals=found.goals,
-        verdict=describe.verdict(found.rated, evidence.aligned, found.comparison, found.goals),
+        gates=found.gates,
+        verdict=describe.verdict(found.rated, evidence.aligned, found.comparison, found.gates),
         cards=_cards(before, after, found.comparison),
         hazards=hazards,
         outcomes=_outcomes(evidence),
@@ -231,7 +231,7 @@ def _environment() -> Environment:
         p_value=describe.p_value,
         duration=describe.duration,
         moment=describe.moment,
-        goal_words=describe.goal_words,
+        gate_words=describe.gate_words,
         wide_range=_wide_range,
     )
     environment.globals.update(
