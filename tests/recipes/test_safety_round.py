@@ -81,7 +81,7 @@ def test_cli_01_exit_code_hides_failures(finished):
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 1, output
     assert f"{len(failed)} of {len(gates)} release gates are not met" in output
-    assert failed[0]["goal"] in output
+    assert failed[0]["gate"] in output
     process = start(run.parent, "resume", "run")
     process.communicate(timeout=300)
     assert process.returncode == 0

@@ -27,18 +27,20 @@ Change = Literal["better", "worse", "unclear", "not measured"]
 
 @dataclass(frozen=True, slots=True)
 class MetricComparison:
-    """One metric of one suite in two runs.
+    """One metric of one suite in two runs; a value lies from `low` to `high`.
 
     `before` and `after` are each run's own number over all that it could score; `difference` is after minus before over the
     pairs only, so the two need not agree to the last digit. `rose` and `fell` count pairs whose value changed. `p_mcnemar` is
-    that exact test, which takes pairs as independent; None where values are graded. `p_value` respects families, and `p_adjusted`
-    is that by Holm's method over all comparisons made. `n_needed` is the number of pairs at which the difference (the observed
-    one, or one that was stated: `sought`) would be found four times in five.
+    that exact test, which takes pairs as independent; None where values are graded. `p_value` respects families, and
+    `p_adjusted` is that by Holm's method over all comparisons made. `n_needed` is the number of pairs at which the difference
+    (the observed one, or one that was stated: `sought`) would be found four times in five.
     """
 
     suite: str
     metric: str
     higher_is_better: bool
+    low: float
+    high: float
     before: Estimate
     after: Estimate
     difference: Estimate
@@ -140,6 +142,8 @@ def compare_metric(before: SuiteResult, after: SuiteResult, sought: float | None
         suite=before.suite,
         metric=before.metric,
         higher_is_better=before.higher_is_better,
+        low=before.low,
+        high=before.high,
         before=estimate(before),
         after=estimate(after),
         difference=replace(
@@ -157,6 +161,16 @@ def compare_metric(before: SuiteResult, after: SuiteResult, sought: float | None
         n_needed=None if goal is None else paired_items_needed(changes, families, goal, binary),
         notes=_notes(before, after, both),
     )
+
+
+def changed_items(
+    compared: MetricComparison, before: Evaluation, after: Evaluation
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the ids of a metric's items whose value rose, and of those whose value fell."""
+    ours, theirs = (_by_id(_by_name(run.results)[compared.name]) for run in (before, after))
+    pairs = [(id, a.value, theirs[id].value) for id, a in ours.items() if id in theirs]
+    moved = [(id, x, y) for id, x, y in pairs if x is not None and y is not None]
+    return tuple(id for id, x, y in moved if y > x), tuple(id for id, x, y in moved if y < x)
 
 
 _Pair = tuple[ItemResult, ItemResult, float]

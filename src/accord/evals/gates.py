@@ -9,10 +9,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from accord.errors import nearest
 from accord.evals.summary import Comparison, Rates, unscored_share
 from accord.policy.schema import Gate
+from accord.stats.intervals import NOT_MEASURED
 from accord.types import Estimate
 
 
@@ -48,8 +50,24 @@ def check_gates(gates: Iterable[Gate], measured: Mapping[str, Estimate]) -> tupl
     )
 
 
+def gate_record(result: GateResult) -> dict[str, Any]:
+    """Return a result as a manifest and `--json` have it."""
+    gate, estimate = result.gate, result.estimate
+    return {
+        "gate": f"{gate.measure.replace('_', ' ')} {gate.bound} {gate.limit:g}",
+        "measure": gate.measure,
+        "limit": gate.limit,
+        "status": result.status.value,
+        "reason": result.reason,
+        "value": estimate.value,
+        "interval": [estimate.low, estimate.high],
+        "n": estimate.n,
+        "n_unscored": estimate.n_unscored,
+    }
+
+
 def _absent(gate: Gate, measured: Mapping[str, Estimate]) -> GateResult:
-    none = Estimate(None, None, None, 0, "not measured")
+    none = Estimate(None, None, None, 0, NOT_MEASURED)
     reason = f"'{gate.measure}' is not among what was measured{nearest(gate.measure, measured)}"
     return GateResult(gate, GateStatus.NOT_MEASURED, none, reason)
 
@@ -59,7 +77,8 @@ def _check(gate: Gate, estimate: Estimate) -> GateResult:
         return value <= gate.limit if gate.bound == "at most" else value >= gate.limit
 
     if estimate.value is None:
-        return GateResult(gate, GateStatus.NOT_MEASURED, estimate, "nothing was measured")
+        why = "" if estimate.method == NOT_MEASURED else f": {estimate.method.removeprefix(NOT_MEASURED).lstrip(' :')}"
+        return GateResult(gate, GateStatus.NOT_MEASURED, estimate, f"nothing was measured{why}")
     if not within(estimate.value):
         return GateResult(gate, GateStatus.MISSED, estimate, "the measured value is on the wrong side")
     share = unscored_share(estimate)

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import accelerate
 import peft
@@ -20,7 +20,7 @@ import transformers
 
 from accord import __version__
 from accord.data.records import write_records
-from accord.evals.gates import GateResult
+from accord.evals.gates import gate_record
 from accord.evals.summary import Condition
 from accord.models.load import STARTER, published_name
 from accord.models.quantised import number_format
@@ -128,7 +128,7 @@ def write_outputs(
     )
     page = write_report(evidence, run.folder)
     run.record(
-        gates=[_gate_record(result) for result in assess(evidence).gates],
+        gates=[gate_record(result) for result in assess(evidence).gates],
         finished=evidence.created,
         model_fingerprint=trainee.loaded.fingerprint,
         data=dict(material_hashes),
@@ -137,19 +137,6 @@ def write_outputs(
         peak_memory_gib=round(peak_gib, 2),
     )
     return page
-
-
-def _gate_record(result: GateResult) -> dict[str, Any]:
-    gate, estimate = result.gate, result.estimate
-    return {
-        "gate": f"{gate.measure.replace('_', ' ')} {gate.bound} {gate.limit:g}",
-        "status": result.status.value,
-        "reason": result.reason,
-        "value": estimate.value,
-        "interval": [estimate.low, estimate.high],
-        "n": estimate.n,
-        "n_unscored": estimate.n_unscored,
-    }
 
 
 def _losses(result: TrainResult) -> tuple[tuple[int, float], ...]:

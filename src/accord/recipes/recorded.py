@@ -1,0 +1,86 @@
+"""What a finished run has to show, whichever verb made it: read back from its folder, item by item."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from accord.data.records import read_attempts
+from accord.errors import InputError, NotMeasuredError
+from accord.evals.gates import round_measures
+from accord.evals.results import RESULTS, Evaluation, estimate, read_results
+from accord.evals.round_results import round_results
+from accord.evals.summary import ChoiceResult, Condition, compare, summarise
+from accord.policy import Policy, load_policy
+from accord.runs.folder import MANIFEST, Run, read_run
+from accord.starter import policy_path
+from accord.types import Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A run's results item by item, and its measures by the names that gates call them."""
+
+    folder: Path
+    evaluation: Evaluation
+    measures: Mapping[str, Estimate]
+
+
+def read_recorded(folder: Path, policy: Policy | None = None) -> Recorded:
+    """Return what a run of `accord align` or `accord eval` measured, judged by `policy` (its own where None).
+
+    Raises:
+        InputError: the folder holds no such run, or a file of it is malformed.
+        NotMeasuredError: the run has not got as far as its measurement.
+    """
+    if (folder / RESULTS).exists():
+        evaluation = read_results(folder)
+        measures = {f"{r.suite}/{r.metric}": estimate(r) for r in evaluation.results}
+        return Recorded(folder, evaluation, measures)
+    if not (folder / MANIFEST).exists():
+        raise InputError(
+            f"{folder} holds no run: no {MANIFEST} and no {RESULTS}; expected a folder of `accord align` or `eval`"
+        )
+    return _read_round(read_run(folder), policy or policy_of(folder))
+
+
+def policy_of(folder: Path) -> Policy:
+    """Return the policy that a run was asked to follow; the starter policy where it names none.
+
+    Raises:
+        PolicyError: the policy's file is gone or malformed.
+    """
+    asked = read_run(folder).asked if (folder / MANIFEST).exists() else {}
+    return load_policy(asked.get("policy") or policy_path())
+
+
+def _read_round(run: Run, policy: Policy) -> Recorded:
+    manifest = run.manifest()
+    base, aligned = _condition(run, "probe-base"), _condition(run, "verify")
+    measures = round_measures(summarise(aligned, policy), compare(base, aligned, policy))
+    evaluation = Evaluation(
+        model=f"{run.asked.get('model', '')}, aligned",
+        # The base's fingerprint and all that was asked: two rounds with equal ones have the same model.
+        fingerprint=f"{manifest.get('model_fingerprint', '')} {json.dumps(dict(run.asked), sort_keys=True)}",
+        seed=int(run.asked.get("seed", 0)),
+        system="",
+        results=round_results(aligned, policy, str(manifest.get("scorer", ""))),
+        skipped={},
+    )
+    return Recorded(run.folder, evaluation, measures)
+
+
+def _condition(run: Run, stage: str) -> Condition:
+    folder = run.folder / "stages" / stage
+    record = folder / "stage.json"
+    if not record.exists():
+        raise NotMeasuredError(
+            f"{run.folder} has not finished its stage '{stage}'; go on with `accord resume {run.folder}`"
+        )
+    attempts = tuple(a for path in sorted(folder.glob("attempts-*.jsonl")) for a in read_attempts(path))
+    choices = json.loads(record.read_text(encoding="utf-8"))["outputs"].get("choices", [])
+    return Condition(
+        attempts[0].condition if attempts else stage, attempts, tuple(ChoiceResult(**row) for row in choices)
+    )
