@@ -1,0 +1,163 @@
+"""What a campaign has done, on disk as it happens: every answer and verdict when it comes, every trial when it ends.
+
+Two files of JSON lines, only ever added to. `answers.jsonl` holds each completion of the model under attack and of the attacker,
+and each verdict; `trials.jsonl` each trial's beginning and its end with all attempts. Going on after a kill, a trial that had not
+ended is run again and is given what it was given before, so that no question is put twice. A line that the kill cut short is
+dropped: its question counts as not asked.
+
+Left out: what white-box searches computed, which is computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, cast
+
+from accord.data.messages import messages_to_rows
+from accord.data.records import attempt_from_row, score_from_row, score_to_row, to_row
+from accord.errors import DataError
+from accord.models.completer import Completion, Request
+from accord.redteam.summary import Drawn, Trial
+from accord.types import Prompt, Score, Transcript
+
+ANSWERS, TRIALS = "answers.jsonl", "trials.jsonl"
+Cell = tuple[str, str]
+"""An attack and a goal's id."""
+
+
+class Past:
+    """What one trial was answered before it was cut off; each entry is given once."""
+
+    def __init__(self) -> None:
+        self._answers: defaultdict[str, list[tuple[str, Completion]]] = defaultdict(list)
+        self._verdicts: defaultdict[str, list[Score]] = defaultdict(list)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take in one line of `answers.jsonl`."""
+        if "score" in row:
+            self._verdicts[row["judged"]].append(score_from_row(row["score"]))
+        else:
+            self._answers[row["asked"]].append((row["key"], Completion(**row["completion"])))
+
+    def answer(self, request: Request) -> Completion | None:
+        """Return what this request was answered: by its key where that is there, else by its content alone.
+
+        The order of an attack's concurrent questions, and so their keys, may differ from one run to the next.
+        """
+        known = self._answers[_digest(_content(request))]
+        index = next((i for i, (key, _) in enumerate(known) if key == request.key), 0)
+        return known.pop(index)[1] if known else None
+
+    def verdict(self, transcript: Transcript) -> Score | None:
+        """Return what this transcript was judged as."""
+        known = self._verdicts[_digest(_judged(transcript))]
+        return known.pop(0) if known else None
+
+
+class Journal:
+    """The two files in a folder, open for adding. `ended` and `begun` say what was there before.
+
+    Raises:
+        DataError: a file holds what no journal wrote.
+    """
+
+    def __init__(self, folder: Path, goals: Iterable[Prompt]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        by_id = {goal.id: goal for goal in goals}
+        self.begun: dict[Cell, Drawn] = {}
+        self.ended: dict[Cell, Trial] = {}
+        for row in _whole_rows(folder / TRIALS):
+            cell = row["attack"], row["goal"]
+            self.begun[cell] = cast(Drawn, row["drawn"])
+            if "attempts" in row:
+                attempts = tuple(attempt_from_row(a) for a in row["attempts"])
+                self.ended[cell] = Trial(cell[0], by_id[cell[1]], row["drawn"], attempts, row["fault"], row["seconds"])
+        self._past: defaultdict[Cell, Past] = defaultdict(Past)
+        for row in _whole_rows(folder / ANSWERS):
+            cell = row["attack"], row["goal"]
+            if cell not in self.ended:
+                self._past[cell].add(row)
+        self._answers: IO[str] = (folder / ANSWERS).open("a", encoding="ascii")
+        self._trials: IO[str] = (folder / TRIALS).open("a", encoding="ascii")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._answers.close()
+        self._trials.close()
+
+    def past(self, cell: Cell) -> Past:
+        """Return what a trial was answered before it was cut off."""
+        return self._past[cell]
+
+    def keep_answer(self, cell: Cell, request: Request, completion: Completion) -> None:
+        """Write down an answer."""
+        content = _content(request)
+        row = {"asked": _digest(content), "key": request.key, **content, "completion": asdict(completion)}
+        _add(self._answers, cell, row)
+
+    def keep_verdict(self, cell: Cell, transcript: Transcript, score: Score) -> None:
+        """Write down a verdict."""
+        _add(self._answers, cell, {"judged": _digest(_judged(transcript)), "score": score_to_row(score)})
+
+    def begin(self, cell: Cell, drawn: Drawn) -> None:
+        """Write down that a trial begins."""
+        _add(self._trials, cell, {"drawn": drawn})
+
+    def end(self, trial: Trial) -> None:
+        """Write down how a trial ended."""
+        attempts = [to_row(attempt) for attempt in trial.attempts]
+        row = {"drawn": trial.drawn, "fault": trial.fault, "seconds": trial.seconds, "attempts": attempts}
+        _add(self._trials, (trial.attack, trial.goal.id), row)
+
+
+def _add(file: IO[str], cell: Cell, row: Mapping[str, Any]) -> None:
+    # One write, handed to the operating system at once: what a kill of this process can cut short is the last line at most.
+    file.write(json.dumps({"attack": cell[0], "goal": cell[1], **row}, allow_nan=False) + "\n")
+    file.flush()
+
+
+def _whole_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file, and cut off a last line that is not whole."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        with path.open("rb+") as file:
+            file.truncate(len(whole))
+    rows = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: not valid JSON: {error}; move the folder away and begin anew") from None
+    return rows
+
+
+def _content(request: Request) -> dict[str, Any]:
+    sampling = request.sampling
+    how = {"max_new_tokens": sampling.max_new_tokens, "temperature": sampling.temperature}
+    return {"messages": messages_to_rows(request.messages), "prefill": request.prefill, **how}
+
+
+def _judged(transcript: Transcript) -> dict[str, Any]:
+    return {
+        "messages": messages_to_rows(transcript.messages),
+        "answer": transcript.answer,
+        "goal": transcript.goal,
+        "actions": transcript.actions,
+    }
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
