@@ -1,11 +1,10 @@
-import base64
 import html
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 from demo_evidence import POLICY, demo
+from reading import Tags, loads_nothing, text_of
 
 from accord.errors import DataError
 from accord.evals.summary import Condition, summarise
@@ -21,31 +20,6 @@ def page():
 
 
 EMPTY = (Condition("base", ()), Condition("aligned", ()))
-
-
-class Tags(HTMLParser):
-    """Collects start tags and the text that is not style."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text, self._open = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        while self._open and self._open.pop() != tag:
-            pass
-
-    def handle_data(self, data):
-        if "style" not in self._open:
-            self.text.append(data)
-
-
-def text_of(page):
-    return re.sub(r"\s+", " ", "".join(Tags(page).text))
 
 
 def attempts(outcomes, answer="an answer", kind="harmful", name="c"):
@@ -92,30 +66,7 @@ def test_what_is_no_answer_and_missed_gates_come_before_the_numbers(page):
 
 
 def test_the_page_loads_nothing_and_runs_nothing(page):
-    tags = Tags(page).tags
-    assert {tag for tag, _ in tags}.isdisjoint({"script", "link", "iframe", "object", "embed", "base", "form"})
-    pictures = 0
-    for _, attributes in tags:
-        assert not [name for name in attributes if name.startswith("on")]
-        for name in ("src", "href", "srcset", "data", "action"):
-            if (value := attributes.get(name)) is not None:
-                assert value.startswith(("data:image/svg+xml;base64,", "#"))
-                pictures += value.startswith("data:")
-                drawn = base64.b64decode(value.split(",")[1]).decode() if value.startswith("data:") else ""
-                assert not re.search(r'(?:href|src)="(?!#)', drawn)
-    assert pictures == 6  # three pictures, each wide and narrow
-    assert "url(" not in page
-    assert "@import" not in page
-    assert ("meta", "default-src 'none'; style-src 'unsafe-inline'; img-src data:") in [
-        (tag, attributes.get("content")) for tag, attributes in tags
-    ]
-
-
-def test_ids_are_unique_and_anchors_lead_somewhere(page):
-    tags = Tags(page).tags
-    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    assert {a["href"][1:] for tag, a in tags if tag == "a"} <= set(ids)
+    assert loads_nothing(page) == 6  # three pictures, each wide and narrow
 
 
 def test_hostile_text_stays_text():

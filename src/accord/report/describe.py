@@ -87,6 +87,19 @@ def full(estimate: Estimate) -> str:
     )
 
 
+def per_success(per_query: Estimate) -> str:
+    """Return what a success costs: "a success for every 3.2 questions (2.1 to 5.0)"; without one, what is ruled out."""
+    if per_query.value is None:
+        return NOT_MEASURED
+    if not per_query.value:
+        least = f"; more than one in {1 / per_query.high:,.1f} is ruled out" if per_query.high else ""
+        return f"no success in {per_query.n:,} questions{least}"
+    low, high = per_query.low, per_query.high
+    most = f"{1 / low:,.1f}" if low else "no limit"
+    spread = f" ({1 / high:,.1f} to {most})" if high else ""
+    return f"a success for every {1 / per_query.value:,.1f} questions{spread}"
+
+
 def p_value(value: float | None) -> str:
     """Return a p-value with two digits, never as 0."""
     if value is None:

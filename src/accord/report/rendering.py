@@ -67,6 +67,7 @@ def _environment() -> Environment:
         points_interval=describe.points_interval,
         counts=describe.counts,
         p_value=describe.p_value,
+        per_success=describe.per_success,
         duration=describe.duration,
         moment=describe.moment,
         gate_words=describe.gate_words,
