@@ -1,0 +1,252 @@
+"""A model behind an OpenAI-compatible server as a `Completer`: many requests at once, and every failure told apart from an answer.
+
+What ends in `Completion.error`, with its cause, once the retries are spent: no connection, a reset, no whole answer in time, a
+status that is no success, a body that is empty, cut off or no JSON, an answer without choices, message or text, an `error` field,
+and `finish_reason` "error". What is wrong with the request itself (400, 401, 404, ...) is not tried again.
+
+A null or empty text that ended normally is an answer: the model said nothing, and a scorer counts it as empty. A proxy may return
+its own failure as the text of a normal answer; `error_in_text` says which texts are taken for that.
+
+Left out: streaming, log-probabilities, tools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import hashlib
+import json
+import os
+import random
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from accord.errors import ModelError
+from accord.models.completer import Ability, Completion, Request
+from accord.types import Conversation
+
+AT_ONCE = 256
+TIMEOUT_S = 120.0
+RETRIES = 5
+KEY_VARIABLE = "OPENAI_API_KEY"
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
+_WORTH_RETRYING = (408, 409, 425, 429)
+_SHOWN = 160
+_JSON = {"Content-Type": "application/json"}
+
+_ERROR_TAG = re.compile(r"^\s*[\[<(]?\s*error\b\s*[\])>:]", re.IGNORECASE)
+_INFRASTRUCTURE = re.compile(
+    r"\b(?:time[ds]?[ -]?out|upstream|gateway|connection|rate[ -]?limit\w*|too many requests|server error|unavailable|overloaded"
+    r"|quota|(?:http|status|code)[ :]*[45]\d\d)\b",
+    re.IGNORECASE,
+)
+_LONGEST_ERROR = 200
+
+
+class _FailedError(Exception):
+    """One request failed. `again`: whether it is worth trying again; `wait_s`: how long the server asks to wait."""
+
+    def __init__(self, cause: str, again: bool = True, wait_s: float | None = None) -> None:
+        super().__init__(cause)
+        self.again, self.wait_s = again, wait_s
+
+
+class OpenAICompleter:
+    """Answers from `{url}/chat/completions`. An instance belongs to one event loop.
+
+    `vllm` says that the server is vLLM, which continues an answer that was begun (PREFILL). The API key is read from the
+    environment variable `key_variable`, where it is set. `sleep` and `rng` serve the waits between tries.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        *,
+        vllm: bool = False,
+        timeout_s: float = TIMEOUT_S,
+        key_variable: str = KEY_VARIABLE,
+        rng: random.Random | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.name = f"openai:{name}@{url}"
+        self.fingerprint = hashlib.sha256(self.name.encode()).hexdigest()
+        self.abilities = frozenset({Ability.PREFILL}) if vllm else frozenset()
+        self._model, self._url = name, f"{url.rstrip('/')}/chat/completions"
+        self._timeout_s, self._rng, self._sleep = timeout_s, rng or random.Random(), sleep
+        # Each request has one deadline of its own (below): a body that trickles never exceeds a timeout by the read.
+        self._client = httpx.AsyncClient(
+            headers=authorisation(key_variable),
+            timeout=None,
+            limits=httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE),
+        )
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the answer, or the error that the last try ended in."""
+        # Escaped to ASCII: half of a surrogate pair, which an attack may send, has no UTF-8 form.
+        body = json.dumps(self._body(request)).encode()
+        for tried in range(RETRIES + 1):
+            try:
+                async with self._places, asyncio.timeout(self._timeout_s):
+                    return _read(await self._client.post(self._url, content=body, headers=_JSON))
+            except TimeoutError:
+                failed = _FailedError(f"no whole answer within {self._timeout_s:g} s")
+            except httpx.InvalidURL as error:
+                failed = _FailedError(f"{self._url}: {error}", again=False)
+            except httpx.HTTPError as error:
+                failed = _FailedError(_cause(error), again=not isinstance(error, httpx.UnsupportedProtocol))
+            except _FailedError as error:
+                failed = error
+            if not failed.again or tried == RETRIES:
+                break
+            await self._sleep(self._wait_s(tried, failed.wait_s))
+        return Completion("", error=str(failed))
+
+    async def logps(self, messages: Conversation, answers: Sequence[str]) -> tuple[float, ...]:
+        """Refuse: the chat interface does not tell them.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError(f"{self.name} does not tell log-probabilities; use a local model")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    def _wait_s(self, tried: int, asked_s: float | None) -> float:
+        """Return the wait before the next try: what the server asked for, else exponential with full jitter."""
+        spread = self._rng.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**tried))
+        # Those who were sent away together must not come back together.
+        return spread if asked_s is None else min(asked_s, _LONGEST_WAIT_S) + spread
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        messages = [{"role": m.role, "content": m.content, **m.extra} for m in request.messages]
+        sampling = request.sampling
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": messages,
+            "max_tokens": sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "seed": _seed(sampling.seed, request.key),
+        }
+        if request.prefill:
+            messages.append({"role": "assistant", "content": request.prefill})
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
+        return body
+
+
+def error_in_text(text: str) -> str:
+    """Return the error that stands in place of an answer, or an empty string.
+
+    A text counts as one only where it is a single line of at most 200 characters that opens with an error's mark ("[ERROR]",
+    "Error:") *and* names something of the infrastructure (a timeout, the upstream, a gateway, a rate limit, an HTTP status). An
+    answer that merely begins so, "[ERROR] I cannot do that" or a story about a timeout, stays an answer.
+    """
+    line = text.strip()
+    if len(line) > _LONGEST_ERROR or "\n" in line or not _ERROR_TAG.search(line):
+        return ""
+    return line if _INFRASTRUCTURE.search(line) else ""
+
+
+def _read(response: httpx.Response) -> Completion:
+    """Return the answer in a response.
+
+    Raises:
+        _FailedError: there is none.
+    """
+    status = response.status_code
+    if not response.is_success:
+        again = status >= 500 or status in _WORTH_RETRYING
+        raise _FailedError(f"HTTP {status}{_said(response)}", again, _retry_after_s(response))
+    if not response.content.strip():
+        raise _FailedError("empty body")
+    try:
+        data = response.json()
+    except (ValueError, RecursionError):
+        raise _FailedError("the body is not valid JSON") from None
+    if not isinstance(data, dict):
+        raise _FailedError(f"the body is a JSON {type(data).__name__}, no object")
+    if data.get("error"):
+        raise _FailedError(f"error field: {_message(data['error'])}")
+    choices = data.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise _FailedError("the answer has no choices")
+    return _answer(choices[0], data.get("usage"))
+
+
+def _answer(choice: dict[str, Any], usage: Any) -> Completion:
+    finish, message = choice.get("finish_reason"), choice.get("message")
+    if choice.get("error"):
+        raise _FailedError(f"error field: {_message(choice['error'])}")
+    if not isinstance(message, dict):
+        raise _FailedError("the answer has no message")
+    text = message.get("content")
+    if finish == "error":
+        raise _FailedError(f"finish_reason error: {_message(text)}")
+    if "content" not in message or not (text is None or isinstance(text, str)):
+        raise _FailedError("the message has no text")
+    if text is None and isinstance(message.get("refusal"), str):
+        text = message["refusal"]
+    if finish == "content_filter" and not text:
+        raise _FailedError("withheld by the server's content filter", again=False)
+    if text and (error := error_in_text(text)):
+        raise _FailedError(f"error as text: {error}")
+    n_tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return Completion(text or "", n_tokens if isinstance(n_tokens, int) else 0, truncated=finish == "length")
+
+
+def _said(response: httpx.Response) -> str:
+    """Return ": message" where an error's body has one."""
+    try:
+        data = response.json()
+    except (ValueError, RecursionError):
+        return ""
+    told = data.get("error", data.get("detail")) if isinstance(data, dict) else None
+    return f": {_message(told)}" if told else ""
+
+
+def _message(error: Any) -> str:
+    told = error.get("message", error) if isinstance(error, dict) else error
+    return " ".join(str(told).split())[:_SHOWN]
+
+
+def _cause(error: httpx.HTTPError) -> str:
+    """Name a failed exchange; httpx's message is often empty, and the operating system's differs between machines."""
+    causes: dict[type[httpx.HTTPError], str] = {
+        httpx.ConnectError: "no connection",
+        httpx.ReadError: "connection reset",
+        httpx.WriteError: "connection reset",
+        httpx.CloseError: "connection reset",
+        httpx.RemoteProtocolError: "connection closed before the answer was whole",
+        httpx.DecodingError: "the body cannot be decoded",
+    }
+    return causes.get(type(error), type(error).__name__)
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """Return how long the server asks to wait: seconds, or an HTTP date (RFC 9110, section 10.2.3)."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isdigit():
+        return float(value)
+    try:
+        until = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+
+
+def _seed(seed: int, key: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:4], "big") >> 1
+
+
+def authorisation(variable: str) -> dict[str, str]:
+    """Return the headers that carry the API key; none where the environment has no such variable."""
+    key = os.environ.get(variable, "")
+    return {"Authorization": f"Bearer {key}"} if key else {}
