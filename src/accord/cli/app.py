@@ -71,11 +71,12 @@ def _root(
 
 
 def _register(arguments: Sequence[str]) -> None:
-    from accord.cli import align, chat, data, doctor, judge, policy, resume, train
+    from accord.cli import align, chat, data, doctor, eval, judge, policy, resume, train
 
     app.command(cls=Command, epilog=EPILOG)(align.align)
     app.command(cls=Command, epilog=EPILOG)(resume.resume)
     app.command(cls=Command, epilog=EPILOG)(chat.chat)
+    app.command("eval", cls=Command, epilog=EPILOG)(eval.evaluate_model)
     app.command(cls=Command, epilog=EPILOG)(doctor.doctor)
     for module, name, text in (
         (train, "train", "Train on demonstrations or comparisons."),
