@@ -71,7 +71,7 @@ def _root(
 
 
 def _register(arguments: Sequence[str]) -> None:
-    from accord.cli import align, chat, compare, data, doctor, eval, gate, judge, policy, resume, train
+    from accord.cli import align, chat, compare, data, doctor, eval, gate, judge, policy, redteam, resume, train
 
     app.command(cls=Command, epilog=EPILOG)(align.align)
     app.command(cls=Command, epilog=EPILOG)(resume.resume)
@@ -79,6 +79,7 @@ def _register(arguments: Sequence[str]) -> None:
     app.command(cls=Command, epilog=EPILOG)(gate.gate)
     app.command(cls=Command, epilog=EPILOG)(chat.chat)
     app.command("eval", cls=Command, epilog=EPILOG)(eval.evaluate_model)
+    app.command(cls=Command, epilog=EPILOG)(redteam.redteam)
     app.command(cls=Command, epilog=EPILOG)(doctor.doctor)
     for module, name, text in (
         (train, "train", "Train on demonstrations or comparisons."),

@@ -59,7 +59,11 @@ class Plan:
     def __post_init__(self) -> None:
         faults = [
             f"--{name} must be at least 1, not {value}"
-            for name, value in (("budget", self.budget), ("queries", self.queries))
+            for name, value in (
+                ("budget", self.budget),
+                ("queries", self.queries),
+                ("max-new-tokens", self.max_new_tokens),
+            )
             if value < 1
         ]
         if not 0 < self.uniform_share <= 1:

@@ -1,9 +1,9 @@
 """What a campaign has done, on disk as it happens: every answer and verdict when it comes, every trial when it ends.
 
-Two files of JSON lines, only ever added to. `answers.jsonl` holds each completion of the model under attack and of the attacker,
-and each verdict; `trials.jsonl` each trial's beginning and its end with all attempts. Going on after a kill, a trial that had not
-ended is run again and is given what it was given before, so that no question is put twice. A line that the kill cut short is
-dropped: its question counts as not asked.
+Two files of JSON lines, only ever added to, beside `goals.jsonl`. `answers.jsonl` holds each completion of the model under attack
+and of the attacker, and each verdict; `trials.jsonl` each trial's beginning and its end with all attempts. Going on after a kill,
+a trial that had not ended is run again and is given what it was given before, so that no question is put twice. A line that the
+kill cut short is dropped: its question counts as not asked.
 
 Left out: what white-box searches computed, which is computed again.
 """
@@ -17,16 +17,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Any, Self
 
 from accord.data.messages import messages_to_rows
-from accord.data.records import attempt_from_row, score_from_row, score_to_row, to_row
+from accord.data.records import attempt_from_row, read_prompts, score_from_row, score_to_row, to_row, write_records
 from accord.errors import DataError
 from accord.models.completer import Completion, Request
 from accord.redteam.summary import Drawn, Trial
 from accord.types import Prompt, Score, Transcript
 
-ANSWERS, TRIALS = "answers.jsonl", "trials.jsonl"
+GOALS, ANSWERS, TRIALS = "goals.jsonl", "answers.jsonl", "trials.jsonl"
 Cell = tuple[str, str]
 """An attack and a goal's id."""
 
@@ -69,17 +69,13 @@ class Journal:
 
     def __init__(self, folder: Path, goals: Iterable[Prompt]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        by_id = {goal.id: goal for goal in goals}
-        self.begun: dict[Cell, Drawn] = {}
-        self.ended: dict[Cell, Trial] = {}
-        for row in _whole_rows(folder / TRIALS):
-            cell = row["attack"], row["goal"]
-            self.begun[cell] = cast(Drawn, row["drawn"])
-            if "attempts" in row:
-                attempts = tuple(attempt_from_row(a) for a in row["attempts"])
-                self.ended[cell] = Trial(cell[0], by_id[cell[1]], row["drawn"], attempts, row["fault"], row["seconds"])
+        if not (folder / GOALS).exists():
+            write_records(folder / GOALS, goals)
+        rows = _whole_rows(folder / TRIALS, mend=True)
+        self.begun: dict[Cell, Drawn] = {(row["attack"], row["goal"]): row["drawn"] for row in rows}
+        self.ended = {(trial.attack, trial.goal.id): trial for trial in read_trials(folder)}
         self._past: defaultdict[Cell, Past] = defaultdict(Past)
-        for row in _whole_rows(folder / ANSWERS):
+        for row in _whole_rows(folder / ANSWERS, mend=True):
             cell = row["attack"], row["goal"]
             if cell not in self.ended:
                 self._past[cell].add(row)
@@ -120,19 +116,35 @@ class Journal:
         _add(self._trials, (trial.attack, trial.goal.id), row)
 
 
+def read_trials(folder: Path) -> tuple[Trial, ...]:
+    """Return the trials that have ended, of a campaign's folder.
+
+    Raises:
+        DataError: a file is missing, or holds what no journal wrote.
+    """
+    goals = {goal.id: goal for goal in read_prompts(folder / GOALS).prompts}
+    trials = []
+    for row in _whole_rows(folder / TRIALS):
+        if "attempts" in row:
+            attempts = tuple(attempt_from_row(a) for a in row["attempts"])
+            goal = goals[row["goal"]]
+            trials.append(Trial(row["attack"], goal, row["drawn"], attempts, row["fault"], row["seconds"]))
+    return tuple(trials)
+
+
 def _add(file: IO[str], cell: Cell, row: Mapping[str, Any]) -> None:
     # One write, handed to the operating system at once: what a kill of this process can cut short is the last line at most.
     file.write(json.dumps({"attack": cell[0], "goal": cell[1], **row}, allow_nan=False) + "\n")
     file.flush()
 
 
-def _whole_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file, and cut off a last line that is not whole."""
+def _whole_rows(path: Path, mend: bool = False) -> list[dict[str, Any]]:
+    """Return the rows of a file without a last line that is not whole; `mend` cuts that off."""
     if not path.exists():
         return []
     data = path.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
+    if mend and len(whole) < len(data):
         with path.open("rb+") as file:
             file.truncate(len(whole))
     rows = []

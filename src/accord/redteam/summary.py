@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 from accord.policy.schema import Policy
 from accord.stats.bootstrap import clustered_proportion
@@ -191,6 +191,15 @@ def summarise(
         splits=dict(Counter(goal.split for goal in goals.values())),
         warnings=_warnings(overall, not_an_answer),
     )
+
+
+def to_row(summary: CampaignSummary) -> dict[str, Any]:
+    """Return a summary as JSON; what was not measured is null."""
+    return {
+        "status": "measured" if summary.measured else "not measured",
+        "attack_success_rate": summary.overall.success.value,
+        **asdict(summary),
+    }
 
 
 def verdict(trial: Trial, policy: Policy) -> Verdict:
