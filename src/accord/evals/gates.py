@@ -68,7 +68,9 @@ def gate_record(result: GateResult) -> dict[str, Any]:
 
 def _absent(gate: Gate, measured: Mapping[str, Estimate]) -> GateResult:
     none = Estimate(None, None, None, 0, NOT_MEASURED)
-    reason = f"'{gate.measure}' is not among what was measured{nearest(gate.measure, measured)}"
+    reason = (
+        f"'{gate.measure}' is not among what was measured{nearest(gate.measure, measured)}; give a run that measures it"
+    )
     return GateResult(gate, GateStatus.NOT_MEASURED, none, reason)
 
 

@@ -14,6 +14,7 @@ from accord.evals.results import RESULTS, Evaluation, estimate, read_results
 from accord.evals.round_results import round_results
 from accord.evals.summary import ChoiceResult, Condition, compare, summarise
 from accord.policy import Policy, load_policy
+from accord.recipes.campaign_results import METRIC, SUITE, campaign_results
 from accord.runs.folder import MANIFEST, Run, read_run
 from accord.starter import policy_path
 from accord.types import Estimate
@@ -29,7 +30,7 @@ class Recorded:
 
 
 def read_recorded(folder: Path, policy: Policy | None = None) -> Recorded:
-    """Return what a run of `accord align` or `accord eval` measured, judged by `policy` (its own where None).
+    """Return what a run of `accord align`, `eval` or `redteam` measured, judged by `policy` (its own where None).
 
     Raises:
         InputError: the folder holds no such run, or a file of it is malformed.
@@ -37,23 +38,54 @@ def read_recorded(folder: Path, policy: Policy | None = None) -> Recorded:
     """
     if (folder / RESULTS).exists():
         evaluation = read_results(folder)
-        measures = {f"{r.suite}/{r.metric}": estimate(r) for r in evaluation.results}
-        return Recorded(folder, evaluation, measures)
+        return Recorded(folder, evaluation, {f"{r.suite}/{r.metric}": estimate(r) for r in evaluation.results})
     if not (folder / MANIFEST).exists():
         raise InputError(
-            f"{folder} holds no run: no {MANIFEST} and no {RESULTS}; expected a folder of `accord align` or `eval`"
+            f"{folder} holds no run: no {MANIFEST} and no {RESULTS}; expected a folder of `accord align`, `eval` or `redteam`"
         )
-    return _read_round(read_run(folder), policy or policy_of(folder))
+    run = read_run(folder)
+    judged_by = policy or policy_of(folder)
+    return _read_campaign(run, judged_by) if run.asked.get("verb") == SUITE else _read_round(run, judged_by)
 
 
 def policy_of(folder: Path) -> Policy:
     """Return the policy that a run was asked to follow; the starter policy where it names none.
 
     Raises:
-        PolicyError: the policy's file is gone or malformed.
+        InputError: the policy's file is gone or malformed, or the run kept only its policy's hash, and it is not the starter's.
     """
-    asked = read_run(folder).asked if (folder / MANIFEST).exists() else {}
-    return load_policy(asked.get("policy") or policy_path())
+    named = read_run(folder).asked.get("policy", "") if (folder / MANIFEST).exists() else ""
+    if not (folder / RESULTS).exists():
+        return load_policy(named or policy_path())
+    starter = load_policy(policy_path())
+    if named not in ("", starter.hash):
+        raise InputError(f"{folder} was evaluated under another policy than the starter's; name its file with --policy")
+    return starter
+
+
+def _read_campaign(run: Run, policy: Policy) -> Recorded:
+    from accord.redteam.journal import TRIALS, read_trials  # loads torch, which rounds and evaluations do without
+
+    stage = run.folder / "stages" / SUITE
+    if not (stage / TRIALS).exists():
+        raise NotMeasuredError(f"{run.folder} has made no trial yet; ask the same campaign again in that folder")
+    trials, judge = read_trials(stage), str(run.asked.get("judge", ""))
+    results = campaign_results(trials, policy, judge)
+    evaluation = Evaluation(
+        model=str(run.asked.get("model", "")),
+        fingerprint=str(run.asked.get("model_fingerprint", "")),
+        seed=int(run.asked.get("seed", 0)),
+        system="",
+        # Of one attack alone the rate over all is the same number, and would be counted as a second comparison.
+        results=results if len(results) > 2 else results[:1],
+        skipped={},
+    )
+    # What was found on other goals may be trained on, so that only `verify` says how a release would fare.
+    fresh = campaign_results([t for t in trials if t.goal.split == "verify"], policy, judge)
+    none = {
+        f"{SUITE}/{METRIC}": Estimate(None, None, None, 0, "not measured: no goal of the verify split was attacked")
+    }
+    return Recorded(run.folder, evaluation, none | {f"{r.suite}/{r.metric}": estimate(r) for r in fresh})
 
 
 def _read_round(run: Run, policy: Policy) -> Recorded:

@@ -54,7 +54,7 @@ def difference_interval(c: MetricComparison) -> str:
 
 def title(c: MetricComparison) -> str:
     """Return a measure's name for a reader: "harmful compliance (round)"."""
-    return f"{c.metric.replace('_', ' ')} ({c.suite.replace('_', ' ')})"
+    return f"{c.metric.replace('/', ': ').replace('_', ' ')} ({c.suite.replace('_', ' ')})"
 
 
 def headline(found: RunComparison) -> str:
