@@ -13,6 +13,9 @@ def gate(
         ..., help="Runs of `accord align`, `eval` or `redteam`; each gate needs one of them."
     ),
     policy: Path = typer.Option(None, help="The policy whose gates hold; that of the first run if none."),
+    sequential: bool = typer.Option(
+        False, "--sequential", help="Intervals that hold however often you look while a run goes on; wider."
+    ),
     json_: bool = typer.Option(False, "--json", help="Print as JSON."),
 ) -> None:
     """Check the policy's gates against finished runs; a gate is met only where the whole interval is within its limit."""
@@ -29,7 +32,8 @@ def gate(
         )
     measured: dict[str, Estimate] = {}
     for folder in runs:
-        found = read_recorded(folder, asked if policy else None).measures
+        run = read_recorded(folder, asked if policy else None)
+        found = run.so_far() if sequential else run.measures
         if twice := sorted(measured.keys() & found.keys()):
             raise InputError(
                 f"{folder}: {', '.join(twice)} was measured by an earlier run too; give one run of each kind"

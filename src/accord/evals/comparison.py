@@ -11,13 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from statsmodels.stats.multitest import multipletests
-
 from accord.errors import DataError, NotMeasuredError
 from accord.evals.results import Evaluation, ItemResult, SuiteResult, estimate
 from accord.stats.intervals import macro_mean
+from accord.stats.multiplicity import holm
 from accord.stats.paired import LEFT_OUT, mcnemar_exact, paired_difference, paired_mean_difference
-from accord.stats.power import paired_items_needed
+from accord.stats.sample_size import pairs_needed
 from accord.stats.sign_flip import sign_flip_p
 from accord.types import Estimate
 
@@ -158,7 +157,7 @@ def compare_metric(before: SuiteResult, after: SuiteResult, sought: float | None
         p_value=sign_flip_p(_weighted(before, scored), families),
         p_adjusted=None,
         sought=goal,
-        n_needed=None if goal is None else paired_items_needed(changes, families, goal, binary),
+        n_needed=None if goal is None else pairs_needed(changes, families, goal, binary),
         notes=_notes(before, after, both),
     )
 
@@ -199,9 +198,8 @@ def _weighted(result: SuiteResult, scored: Sequence[_Pair]) -> list[float]:
 
 
 def _adjusted(compared: Sequence[MetricComparison]) -> tuple[MetricComparison, ...]:
-    ps = [c.p_value for c in compared if c.p_value is not None]
-    adjusted = iter(multipletests(ps, method="holm")[1] if ps else ())
-    return tuple(c if c.p_value is None else replace(c, p_adjusted=float(next(adjusted))) for c in compared)
+    adjusted = holm([c.p_value for c in compared])
+    return tuple(replace(c, p_adjusted=p) for c, p in zip(compared, adjusted, strict=True))
 
 
 def _by_name(results: Iterable[SuiteResult]) -> dict[str, SuiteResult]:

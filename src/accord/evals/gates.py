@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from accord.errors import nearest
+from accord.evals.results import SuiteResult
 from accord.evals.summary import Comparison, Rates, unscored_share
 from accord.policy.schema import Gate
 from accord.stats.intervals import NOT_MEASURED
+from accord.stats.sequential import sequential_interval
 from accord.types import Estimate
 
 
@@ -48,6 +50,22 @@ def check_gates(gates: Iterable[Gate], measured: Mapping[str, Estimate]) -> tupl
     return tuple(
         _check(gate, measured[gate.measure]) if gate.measure in measured else _absent(gate, measured) for gate in gates
     )
+
+
+def sequential_estimate(result: SuiteResult) -> Estimate:
+    """Return a rate whose interval holds at every look, so that a gate may be read while items arrive.
+
+    A confidence sequence needs independent hits and misses: the first scored item of each family is counted, in the order in
+    which they came; unscored items are counted beside it. Not measured where values are graded or a mean weighs groups.
+    """
+    scored = [item for item in result.items if item.value is not None]
+    if result.aggregate == "macro" or any(item.value not in (0.0, 1.0) for item in scored):
+        return Estimate(
+            None, None, None, 0, f"{NOT_MEASURED}: no confidence sequence of graded values", result.unscored
+        )
+    first = {item.family or item.id: item.value for item in reversed(scored)}
+    found = sequential_interval(sum(value == 1.0 for value in first.values()), len(first), unscored=result.unscored)
+    return replace(found, calibration=result.calibration)
 
 
 def gate_record(result: GateResult) -> dict[str, Any]:

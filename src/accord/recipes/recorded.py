@@ -9,8 +9,8 @@ from pathlib import Path
 
 from accord.data.records import read_attempts
 from accord.errors import InputError, NotMeasuredError
-from accord.evals.gates import round_measures
-from accord.evals.results import RESULTS, Evaluation, estimate, read_results
+from accord.evals.gates import round_measures, sequential_estimate
+from accord.evals.results import RESULTS, Evaluation, SuiteResult, estimate, read_results
 from accord.evals.round_results import round_results
 from accord.evals.summary import ChoiceResult, Condition, compare, summarise
 from accord.policy import Policy, load_policy
@@ -22,11 +22,17 @@ from accord.types import Estimate
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A run's results item by item, and its measures by the names that gates call them."""
+    """A run's results item by item; its measures, and the results that they rest on, by the names that gates call them."""
 
     folder: Path
     evaluation: Evaluation
     measures: Mapping[str, Estimate]
+    gated: Mapping[str, SuiteResult]
+
+    def so_far(self) -> dict[str, Estimate]:
+        """Return the measures with intervals that hold at every look; of a difference there is none."""
+        none = Estimate(None, None, None, 0, "not measured: no confidence sequence of it")
+        return {n: sequential_estimate(self.gated[n]) if n in self.gated else none for n in self.measures}
 
 
 def read_recorded(folder: Path, policy: Policy | None = None) -> Recorded:
@@ -38,7 +44,8 @@ def read_recorded(folder: Path, policy: Policy | None = None) -> Recorded:
     """
     if (folder / RESULTS).exists():
         evaluation = read_results(folder)
-        return Recorded(folder, evaluation, {f"{r.suite}/{r.metric}": estimate(r) for r in evaluation.results})
+        gated = {f"{r.suite}/{r.metric}": r for r in evaluation.results}
+        return Recorded(folder, evaluation, {name: estimate(r) for name, r in gated.items()}, gated)
     if not (folder / MANIFEST).exists():
         raise InputError(
             f"{folder} holds no run: no {MANIFEST} and no {RESULTS}; expected a folder of `accord align`, `eval` or `redteam`"
@@ -81,11 +88,12 @@ def _read_campaign(run: Run, policy: Policy) -> Recorded:
         skipped={},
     )
     # What was found on other goals may be trained on, so that only `verify` says how a release would fare.
-    fresh = campaign_results([t for t in trials if t.goal.split == "verify"], policy, judge)
+    sealed = campaign_results([t for t in trials if t.goal.split == "verify"], policy, judge)
+    fresh = {f"{r.suite}/{r.metric}": r for r in sealed}
     none = {
         f"{SUITE}/{METRIC}": Estimate(None, None, None, 0, "not measured: no goal of the verify split was attacked")
     }
-    return Recorded(run.folder, evaluation, none | {f"{r.suite}/{r.metric}": estimate(r) for r in fresh})
+    return Recorded(run.folder, evaluation, none | {name: estimate(r) for name, r in fresh.items()}, fresh)
 
 
 def _read_round(run: Run, policy: Policy) -> Recorded:
@@ -101,7 +109,7 @@ def _read_round(run: Run, policy: Policy) -> Recorded:
         results=round_results(aligned, policy, str(manifest.get("scorer", ""))),
         skipped={},
     )
-    return Recorded(run.folder, evaluation, measures)
+    return Recorded(run.folder, evaluation, measures, {r.metric: r for r in evaluation.results})
 
 
 def _condition(run: Run, stage: str) -> Condition:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from accord.evals.comparison import SIGNIFICANT, MetricComparison, RunComparison
 from accord.report import describe
-from accord.stats.power import POWER
+from accord.stats.sample_size import POWER
 from accord.types import Estimate
 
 _COUNTS = re.compile(r",? (over )?[\d,]+ families")
