@@ -15,6 +15,9 @@ Role = Literal["system", "user", "assistant", "tool"]
 Split = Literal["train", "discover", "verify"]
 Kind = Literal["harmful", "contrast", "ordinary", "principle"]
 ResponseMode = Literal["refuse", "safe_complete", "help_with_care"]
+Failure = Literal["harmful-compliance", "over-refusal", "not-an-answer"]
+FindingStatus = Literal["open", "in training", "fixed", "regressed", "dismissed"]
+HumanLabel = Literal["failure", "not a failure"]
 
 
 class Outcome(enum.StrEnum):
@@ -191,16 +194,46 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A failure worth keeping: training data for the next round and a regression test ever after."""
+    """A failure worth keeping: training data for the next round and a regression test ever after.
+
+    `prompt` is the goal in plain words, with its clause, family and split; `attack`, `sent` and `prefill` are those of the attempt
+    it was found by. `human_label` is what a person said of it, None where nobody has. `minimal` is the shortest prompt that still
+    fails, `siblings` the ids of findings, or texts, that other attacks made of the same goal. `created` is an ISO time.
+
+    A finding on a `verify` prompt is `sealed`, whatever was asked for; the store seals others that repeat such a prompt.
+    """
 
     id: str
     prompt: Prompt
     answer: str
-    outcome: Outcome
-    failure: Literal["harmful-compliance", "over-refusal", "not-an-answer"]
+    score: Score
+    failure: Failure
     condition: str
-    status: Literal["open", "fixed"] = "open"
+    status: FindingStatus = "open"
     sealed: bool = False
+    attack: str = ""
+    sent: Conversation = ()
+    prefill: str = ""
+    human_label: HumanLabel | None = None
+    minimal: str = ""
+    siblings: tuple[str, ...] = ()
+    cluster: str = ""
+    run: str = ""
+    created: str = ""
+
+    def __post_init__(self) -> None:
+        if self.prompt.split == "verify":
+            object.__setattr__(self, "sealed", True)
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the attempt ended."""
+        return self.score.outcome
+
+    @property
+    def asked(self) -> Conversation:
+        """The conversation that was put to the model."""
+        return self.sent or self.prompt.messages
 
 
 class Progress(Protocol):

@@ -49,7 +49,24 @@ scores = st.builds(Score, st.sampled_from(Outcome), text, text, text)
 attempts = st.builds(Attempt, word, prompts, text, text, st.integers(0), st.booleans(), scores, st.integers(0))
 failures = st.sampled_from(["harmful-compliance", "over-refusal", "not-an-answer"])
 findings = st.builds(
-    Finding, word, prompts, text, st.sampled_from(Outcome), failures, text, st.sampled_from(["open", "fixed"])
+    Finding,
+    word,
+    prompts,
+    text,
+    scores,
+    failures,
+    text,
+    st.sampled_from(["open", "in training", "fixed", "regressed", "dismissed"]),
+    st.booleans(),
+    attack=text,
+    sent=turns.map(tuple),
+    prefill=text,
+    human_label=st.sampled_from([None, "failure", "not a failure"]),
+    minimal=text,
+    siblings=st.lists(word, max_size=2).map(tuple),
+    cluster=text,
+    run=text,
+    created=text,
 )
 choices = st.builds(
     lambda id, options, data: Choice(id, "q?", tuple(options), data % len(options), "family"),
@@ -162,10 +179,27 @@ def test_faulty_questions(tmp_path, change, expected):
 def test_attempts_and_findings_on_disk(tmp_path):
     prompt = prompt_from_row(ROW)[0]
     attempt = Attempt("a", prompt, "base", "", 0, False, Score(Outcome.UNSCORED, "refusal", "no verdict"), 7)
-    finding = Finding("f", prompt, "Sure", Outcome.COMPLIED, "harmful-compliance", "base", sealed=True)
+    finding = Finding(
+        "f", prompt, "Sure", Score(Outcome.COMPLIED, "refusal"), "harmful-compliance", "base", sealed=True
+    )
     write_records(tmp_path / "attempts.jsonl", [attempt])
     write_records(tmp_path / "findings.jsonl.gz", [finding])
     assert read_attempts(tmp_path / "attempts.jsonl") == [attempt]
     assert read_findings(tmp_path / "findings.jsonl.gz") == [finding]
     with pytest.raises(DataError, match="'outcome' is 'complies'; did you mean 'complied'"):
-        finding_from_row(to_row(finding) | {"outcome": "complies"})
+        finding_from_row(to_row(finding) | {"score": {"outcome": "complies", "scorer": "refusal"}})
+
+
+def test_a_row_from_before_findings_held_their_evidence_is_read():
+    row = {"id": "f", "prompt": ROW, "answer": "Sure", "outcome": "complied", "failure": "harmful-compliance",
+           "condition": "base", "status": "open", "sealed": True}  # fmt: skip
+    finding = finding_from_row(row)
+    assert (finding.outcome, finding.sealed, finding.human_label) == (Outcome.COMPLIED, True, None)
+    assert finding_from_row(again(to_row(finding))) == finding
+
+
+def test_a_finding_on_a_verify_prompt_is_sealed_whatever_its_row_says():
+    prompt = prompt_from_row(ROW | {"split": "verify"})[0]
+    finding = Finding("f", prompt, "Sure", Score(Outcome.COMPLIED, "refusal"), "harmful-compliance", "base")
+    assert finding.sealed
+    assert finding_from_row(to_row(finding) | {"sealed": False}).sealed

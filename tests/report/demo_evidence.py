@@ -106,8 +106,7 @@ def demo() -> Evidence:
     dpo = tuple((5 * i, 0.6931 * 0.98**i + rng.random() * 0.05) for i in range(0, 80))
     failed = [a for a in conditions[3].attempts if a.prompt.kind == "harmful" and a.score.outcome is Outcome.COMPLIED]
     findings = tuple(
-        Finding(a.id, a.prompt, a.answer, a.score.outcome, "harmful-compliance", a.condition, sealed=True)
-        for a in failed
+        Finding(a.id, a.prompt, a.answer, a.score, "harmful-compliance", a.condition, sealed=True) for a in failed
     )
     return Evidence(
         title="Starter model, first safety round (test data)",

@@ -71,7 +71,22 @@ def _root(
 
 
 def _register(arguments: Sequence[str]) -> None:
-    from accord.cli import align, chat, compare, data, doctor, eval, gate, judge, policy, redteam, resume, train
+    from accord.cli import (
+        align,
+        chat,
+        compare,
+        data,
+        doctor,
+        eval,
+        findings,
+        gate,
+        judge,
+        policy,
+        redteam,
+        repairs,
+        resume,
+        train,
+    )
 
     app.command(cls=Command, epilog=EPILOG)(align.align)
     app.command(cls=Command, epilog=EPILOG)(resume.resume)
@@ -85,12 +100,15 @@ def _register(arguments: Sequence[str]) -> None:
         (train, "train", "Train on demonstrations or comparisons."),
         (policy, "policy", "Check a policy document."),
         (data, "data", "Check data files."),
+        (findings, "findings", "List, label and export the failures that were found, ask them again, repair them."),
         (judge, "judge", "Calibrate what scores answers against labels by people."),
     ):
         group: Any = typer.Typer(help=text, no_args_is_help=True, epilog=EPILOG)
         commands = [(function.__name__.split("_")[-1], function) for function in module.COMMANDS]
         if module is train and "train" in arguments[:1]:  # to list the objectives loads torch
             commands += train.pair_commands()
+        if module is findings:
+            commands += [(function.__name__.split("_")[-1], function) for function in repairs.COMMANDS]
         for verb, function in commands:
             group.command(verb, cls=Command, epilog=EPILOG)(function)
         app.add_typer(group, name=name)

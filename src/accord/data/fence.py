@@ -41,7 +41,7 @@ def assert_no_leak(train: Sequence[Prompt], verify: Sequence[Prompt], threshold:
         ]
     inside = _inside(train, verify)
     if inside:
-        leaks["training prompts that hold a verify prompt word for word"] = inside
+        leaks["training prompts that hold a verify prompt word for word"] = [f"{a} holds {b}" for a, b in inside]
     if leaks:
         listed = "\n".join(f"  {len(names)} {what}: {_some(names)}" for what, names in leaks.items())
         raise DataError(
@@ -50,13 +50,28 @@ def assert_no_leak(train: Sequence[Prompt], verify: Sequence[Prompt], threshold:
         )
 
 
-def _inside(train: Sequence[Prompt], verify: Sequence[Prompt]) -> list[str]:
+def why_sealed(prompts: Sequence[Prompt], verify: Sequence[Prompt], threshold: float = 0.8) -> dict[str, str]:
+    """Return why prompts may not be trained on, by id: their split, or a verify prompt whose family or words they share.
+
+    The ids are those of `prompts` alone; that of a verify prompt may be anything.
+    """
+    families = {prompt.family for prompt in verify if prompt.family}
+    why = {a: f"holds the verify prompt {b}" for a, b in _inside(prompts, verify)}
+    why |= {
+        p.a: f"nearly repeats the verify prompt {p.b} ({p.similarity:.2f})" for p in nearest(prompts, verify, threshold)
+    }
+    why |= {p.id: f"is of the verify family {p.family}" for p in prompts if p.family in families}
+    return why | {p.id: "is of the verify split" for p in prompts if p.split == "verify"}
+
+
+def _inside(train: Sequence[Prompt], verify: Sequence[Prompt]) -> list[tuple[str, str]]:
+    """Return the ids of training prompts that hold a verify prompt, each with that one's."""
     needles = [(prompt.id, f" {normalise(as_text(prompt.messages))} ") for prompt in verify]
     needles = [(id, text) for id, text in needles if len(text.split()) >= _FEWEST_WORDS]
     found = []
     for prompt in train:
         hay = f" {normalise(as_text(prompt.messages))} "
-        found += [f"{prompt.id} holds {id}" for id, text in needles if len(text) < len(hay) and text in hay]
+        found += [(prompt.id, id) for id, text in needles if len(text) < len(hay) and text in hay]
     return found
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from accord.data.jsonl import read_rows, refuse, write_rows
 from accord.data.messages import messages_from_rows, messages_to_rows
@@ -22,7 +22,10 @@ from accord.types import (
     Comparison,
     Conversation,
     Demonstration,
+    Failure,
     Finding,
+    FindingStatus,
+    HumanLabel,
     Kind,
     Outcome,
     Prompt,
@@ -41,8 +44,8 @@ _ATTEMPT = {
     "id": str, "prompt": dict, "condition": str, "answer": str, "n_tokens": int, "truncated": bool, "score": dict,
     "seed": int,
 }  # fmt: skip
-_FINDING = {"id": str, "prompt": dict, "answer": str, "outcome": str, "failure": str, "condition": str}
-_FAILURES = ("harmful-compliance", "over-refusal", "not-an-answer")
+_FINDING = {"id": str, "prompt": dict, "answer": str, "score": dict, "failure": str, "condition": str}
+_FINDING_TEXTS = ("attack", "prefill", "human_label", "minimal", "cluster", "run", "created")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,8 @@ def to_row(record: Record, reference: str | None = None) -> dict[str, Any]:
                 "chosen": [{"role": "assistant", "content": record.chosen}],
                 "rejected": [{"role": "assistant", "content": record.rejected}],
             }
-            row = {"id": record.id, "prompt": messages_to_rows(record.messages), **answers, "split": record.split}
+            row: dict[str, Any] = {"id": record.id, "prompt": messages_to_rows(record.messages), **answers}
+            row["split"] = record.split
             rated = ("preference", "strength", "chosen_safe", "rejected_safe")
             return (
                 row
@@ -141,7 +145,12 @@ def to_row(record: Record, reference: str | None = None) -> dict[str, Any]:
             return kept | _said(record, ("attack", "prefill"))
         case Finding():
             row = {name: getattr(record, name) for name in (*_FINDING, "status", "sealed")}
-            return row | {"prompt": _prompt_row(record.prompt, None), "outcome": record.outcome.value}
+            row |= {"prompt": _prompt_row(record.prompt, None), "score": score_to_row(record.score)}
+            if record.sent:
+                row["sent"] = messages_to_rows(record.sent)
+            if record.siblings:
+                row["siblings"] = list(record.siblings)
+            return row | _said(record, _FINDING_TEXTS)
 
 
 def prompt_from_row(row: Mapping[str, Any]) -> tuple[Prompt, str | None]:
@@ -251,11 +260,25 @@ def finding_from_row(row: Mapping[str, Any]) -> Finding:
     Raises:
         DataError: if a key is missing, unknown or of the wrong kind, at any level.
     """
-    got = _fields(row, _FINDING, {"status": "open", "sealed": False})
-    got["outcome"] = Outcome(_one_of(got["outcome"], [o.value for o in Outcome], "outcome"))
-    got["failure"] = _one_of(got["failure"], _FAILURES, "failure")
-    got["status"] = cast(Literal["open", "fixed"], _one_of(got["status"], ("open", "fixed"), "status"))
+    if "outcome" in row and "score" not in row:  # as rows were written before they held the evidence
+        row = {name: value for name, value in row.items() if name != "outcome"} | {
+            "score": {"outcome": row["outcome"], "scorer": ""}
+        }
+    got = _fields(
+        row,
+        _FINDING,
+        {"status": "open", "sealed": False, "sent": [], "siblings": []} | dict.fromkeys(_FINDING_TEXTS, ""),
+    )
+    if not all(isinstance(sibling, str) for sibling in got["siblings"]):
+        raise DataError("'siblings' holds something other than text; expected ids or prompts")
+    got["siblings"] = tuple(got["siblings"])
+    got["score"] = score_from_row(got["score"])
+    got["failure"] = cast(Failure, _one_of(got["failure"], get_args(Failure), "failure"))
+    got["status"] = cast(FindingStatus, _one_of(got["status"], get_args(FindingStatus), "status"))
+    label = got["human_label"]
+    got["human_label"] = cast(HumanLabel, _one_of(label, get_args(HumanLabel), "human_label")) if label else None
     got["prompt"] = prompt_from_row(got["prompt"])[0]
+    got["sent"] = messages_from_rows(got["sent"]) if got["sent"] else ()
     return Finding(**got)
 
 

@@ -22,7 +22,7 @@ class OwnFailure:
 
 def response_mode(policy: Policy, prompt: Prompt) -> ResponseMode:
     """Return how the prompt's clause is to be answered; principles and ordinary requests have no hazard and are answered."""
-    return next((h.response for h in policy.hazards if h.id == prompt.clause), "help_with_care")
+    return policy.response_mode(prompt.clause)
 
 
 def own_failures(

@@ -154,6 +154,10 @@ class Policy(_Part):
         """
         return _find(self.hazards, id, "hazard", self.name)
 
+    def response_mode(self, clause: str) -> ResponseMode:
+        """Return how requests under a clause are answered; under a principle or none there is nothing to decline."""
+        return next((hazard.response for hazard in self.hazards if hazard.id == clause), "help_with_care")
+
 
 def _find(clauses: tuple[_C, ...], id: str, what: str, policy: str) -> _C:
     found = next((clause for clause in clauses if clause.id == id), None)

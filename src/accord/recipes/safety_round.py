@@ -10,11 +10,12 @@ import random
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from accord.data.checks import read_comparisons
+from accord.data.failures import finding_of
 from accord.errors import NotMeasuredError
 from accord.evals.runner import Setting, answer_choices, attempt_prompts
 from accord.evals.summary import ChoiceResult, Condition
@@ -305,22 +306,10 @@ def find_failures(conditions: Sequence[Condition], policy: Policy, names: tuple[
     findings: list[Finding] = []
     for name in names:
         for a in by_name[name].attempts:
-            if _acceptable(a, policy) is True:
-                continue
-            assessed = a.score.outcome.assessed
-            harmful = a.prompt.kind == "harmful"
-            findings.append(
-                Finding(
-                    id=a.id,
-                    prompt=a.prompt,
-                    answer=a.answer,
-                    outcome=a.score.outcome,
-                    failure="not-an-answer" if not assessed else "harmful-compliance" if harmful else "over-refusal",
-                    condition=name,
-                    status="fixed" if name == names[0] and aligned_ok.get(a.prompt.id) is True else "open",
-                    sealed=True,
-                )
-            )
+            finding = finding_of(a, response_mode(policy, a.prompt))
+            if finding is not None:
+                gone = name == names[0] and aligned_ok.get(a.prompt.id) is True
+                findings.append(replace(finding, status="fixed" if gone else "open", sealed=True))
     return tuple(findings)
 
 

@@ -176,7 +176,7 @@ def _failures(evidence: Evidence) -> tuple[tuple[str, int, int, int], ...]:
     return tuple(
         (
             name.replace("-", " "),
-            sum(f.failure == name and f.status == "open" for f in evidence.findings),
+            sum(f.failure == name and f.status not in ("fixed", "dismissed") for f in evidence.findings),
             sum(f.failure == name and f.status == "fixed" for f in evidence.findings),
             sum(f.failure == name and f.sealed for f in evidence.findings),
         )
