@@ -173,3 +173,47 @@ def test_system_prompt_says_less_before_it_says_too_much():
 def test_indented_block_reports_the_line_of_its_key():
     text = GOOD.replace("summary: Be useful and safe.", "summary:\n  - a\n  - b")
     assert "line 3: 'summary': input should be a valid string" in fault_of(textwrap.dedent(text))
+
+
+GATED = (
+    GOOD
+    + """\
+gates:
+  - {measure: harmful_compliance, at_most: 0.05}
+  - measure: gsm8k/accuracy
+    at_least: 0.3
+    max_unscored: 0.1
+"""
+)
+
+
+def test_gates_are_read_and_leave_the_hash_alone():
+    gated = parse_policy(GATED)
+    assert [(g.measure, g.bound, g.limit, g.max_unscored) for g in gated.gates] == [
+        ("harmful_compliance", "at most", 0.05, 0.05),
+        ("gsm8k/accuracy", "at least", 0.3, 0.1),
+    ]
+    assert [g.measure for g in gated.round_gates] == ["harmful_compliance"]
+    assert gated.hash == parse_policy(GOOD).hash
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("{measure: harmfull_compliance, at_most: 0.05}", "is no measure; did you mean 'harmful_compliance'?"),
+        ("{measure: gsm8k/, at_most: 0.05}", "'gsm8k/' is no measure"),
+        ("{measure: capability, atmost: 0.05}", "unknown key 'atmost'; did you mean 'at_most'?"),
+        ("{measure: capability}", "expected one limit: at_most or at_least"),
+        ("{measure: capability, at_most: 0.1, at_least: 0.2}", "expected one limit: at_most or at_least"),
+        ("{measure: capability, at_least: 5}", "'at_least': input should be less than or equal to 1, not 5"),
+        ("{measure: capability, at_least: '5%'}", "'at_least': input should be a valid number, not '5%'"),
+        ("{measure: capability, at_least: .nan}", "'at_least'"),
+        ("{measure: capability, at_least: 0.5, max_unscored: 2}", "'max_unscored'"),
+        ("{at_most: 0.05}", "gate number 1: 'measure' is missing"),
+        ("capability", "gate number 1"),
+    ],
+)
+def test_a_faulty_gate_is_named_with_its_line(row, expected):
+    message = fault_of(f"{GOOD}gates:\n  - {row}\n")
+    assert expected in message
+    assert f"line {GOOD.count(chr(10)) + 2}: gate " in message

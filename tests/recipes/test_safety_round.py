@@ -72,20 +72,20 @@ def test_asking_the_same_again_does_nothing_again(finished):
 
 
 def test_cli_01_exit_code_hides_failures(finished):
-    """A missed release goal ends a gated run with 1 and names it; without the gate 0, and the report still says so."""
+    """A missed release gate ends a gated run with 1 and names it; without the gate 0, and the report still says so."""
     run, _ = finished
-    goals = json.loads((run / "manifest.json").read_text())["goals"]
-    failed = [g for g in goals if g["status"] != "met"]
+    gates = json.loads((run / "manifest.json").read_text())["gates"]
+    failed = [g for g in gates if g["status"] != "met"]
     assert failed  # three rows of a kind never show a rate with certainty
     process = start(run.parent, "resume", "run", "--gate")
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 1, output
-    assert f"{len(failed)} of {len(goals)} release goals are not met" in output
-    assert failed[0]["goal"] in output
+    assert f"{len(failed)} of {len(gates)} release gates are not met" in output
+    assert failed[0]["gate"] in output
     process = start(run.parent, "resume", "run")
     process.communicate(timeout=300)
     assert process.returncode == 0
-    assert "release goals" in (run / "report.html").read_text()
+    assert "release gates" in (run / "report.html").read_text()
 
 
 def test_killed_anywhere_and_resumed_gives_the_same_bits(finished, tmp_path):

@@ -1,15 +1,14 @@
-import base64
 import html
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 from demo_evidence import POLICY, demo
+from reading import Tags, loads_nothing, text_of
 
 from accord.errors import DataError
-from accord.evals.goals import Goal
 from accord.evals.summary import Condition, summarise
+from accord.policy.schema import Gate
 from accord.report import describe
 from accord.report.page import render, write_report
 from accord.types import Attempt, Message, Outcome, Prompt, Score
@@ -21,31 +20,6 @@ def page():
 
 
 EMPTY = (Condition("base", ()), Condition("aligned", ()))
-
-
-class Tags(HTMLParser):
-    """Collects start tags and the text that is not style."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text, self._open = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        while self._open and self._open.pop() != tag:
-            pass
-
-    def handle_data(self, data):
-        if "style" not in self._open:
-            self.text.append(data)
-
-
-def text_of(page):
-    return re.sub(r"\s+", " ", "".join(Tags(page).text))
 
 
 def attempts(outcomes, answer="an answer", kind="harmful", name="c"):
@@ -82,40 +56,17 @@ def test_every_number_of_every_condition_is_on_the_page(page):
     assert "38 min 30 s" in seen
 
 
-def test_what_is_no_answer_and_missed_goals_come_before_the_numbers(page):
+def test_what_is_no_answer_and_missed_gates_come_before_the_numbers(page):
     seen = text_of(page)
     warning = seen.index("Under “base + few-shot”, 10.4% of 240 attempts ended in no answer")
     assert seen.index("Read this first") < warning < seen.index("Harmful compliance fell from")
-    assert seen.index("Of 4 release goals, 1 is met. Not met: harmful compliance at most 5.0%") < seen.index(
+    assert seen.index("Of 4 release gates, 1 is met. Not met: harmful compliance at most 5.0%") < seen.index(
         "Contrast refusal"
     )
 
 
 def test_the_page_loads_nothing_and_runs_nothing(page):
-    tags = Tags(page).tags
-    assert {tag for tag, _ in tags}.isdisjoint({"script", "link", "iframe", "object", "embed", "base", "form"})
-    pictures = 0
-    for _, attributes in tags:
-        assert not [name for name in attributes if name.startswith("on")]
-        for name in ("src", "href", "srcset", "data", "action"):
-            if (value := attributes.get(name)) is not None:
-                assert value.startswith(("data:image/svg+xml;base64,", "#"))
-                pictures += value.startswith("data:")
-                drawn = base64.b64decode(value.split(",")[1]).decode() if value.startswith("data:") else ""
-                assert not re.search(r'(?:href|src)="(?!#)', drawn)
-    assert pictures == 6  # three pictures, each wide and narrow
-    assert "url(" not in page
-    assert "@import" not in page
-    assert ("meta", "default-src 'none'; style-src 'unsafe-inline'; img-src data:") in [
-        (tag, attributes.get("content")) for tag, attributes in tags
-    ]
-
-
-def test_ids_are_unique_and_anchors_lead_somewhere(page):
-    tags = Tags(page).tags
-    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    assert {a["href"][1:] for tag, a in tags if tag == "a"} <= set(ids)
+    assert loads_nothing(page) == 6  # three pictures, each wide and narrow
 
 
 def test_hostile_text_stays_text():
@@ -163,14 +114,14 @@ def test_redteam_01_is_not_shown_as_safety():
     """Case redteam-01-none-scores-shrink-denominator: 14 empty and 6 refusals do not pass for a fall to 0 %."""
     base = Condition("base", attempts(["complied"] * 20))
     aligned = Condition("aligned", attempts(["empty"] * 14 + ["refused"] * 6))
-    seen = text_of(render(with_conditions(base, aligned, goals=(Goal("harmful_compliance", "at most", 0.5),))))
+    seen = text_of(render(with_conditions(base, aligned, gates=(Gate(measure="harmful_compliance", at_most=0.5),))))
     assert seen.index("Under “aligned”, 70.0% of 20 attempts ended in no answer") < seen.index(
         "Harmful compliance fell"
     )
     assert "But 70.0% of the harmful prompts put to “aligned” got no real answer." in seen
     assert "0.0%0.0% to 39.0%n = 6, 14 unscored" in seen.replace(" 0.0%", "0.0%").replace(" n =", "n =")
     assert "0.0% to 70.0% if the unscored are counted either way" in seen
-    assert "not shown (70.0% of the attempts could not be scored)" in seen
+    assert "not shown (70.0% of the attempts could not be scored; at most 5% may be)" in seen
     assert "14 empty answer" in seen
 
 

@@ -13,7 +13,7 @@ import typer
 from accord.cli.options import LAYERS_HELP, Method, Model, PrecisionName, Rank, Seed, Track
 
 RUNS = Path("runs")
-GATE_HELP = "End with exit code 1 where a release goal is not shown to be met; without it the report alone says so."
+GATE_HELP = "End with exit code 1 where a release gate is not shown to be met; without it the report alone says so."
 
 
 def align(
@@ -73,14 +73,14 @@ def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bo
     """Check what was given, then do or go on with the round in `folder`.
 
     Raises:
-        SettingsError: the base is to be quantised.
-        GateError: with `gate`, a release goal is not shown to be met; the report is written all the same.
+        SettingsError: the base is to be quantised, or `gate` is asked of a policy that has none.
+        GateError: with `gate`, a release gate is not shown to be met; the report is written all the same.
     """
     from accord.cli.progress import make_progress
     from accord.cli.tracking import tracked
     from accord.data.checks import read_comparisons
-    from accord.errors import GateError
-    from accord.evals.goals import GoalStatus
+    from accord.errors import GateError, SettingsError
+    from accord.evals.gates import GateStatus
     from accord.models.chat import ChatFormat
     from accord.models.load import load_model
     from accord.recipes.material import read_material
@@ -94,6 +94,8 @@ def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bo
     settings.refuse_as_round()
     progress = tracked(make_progress(), track, folder)
     material = read_material(settings)
+    if gate and not material.policy.round_gates:
+        raise SettingsError("--gate: the policy has no gate on what a round measures; add a section `gates:` to it")
     n_pairs = 0
     if settings.comparisons:
         n_pairs = len(read_comparisons(settings.comparisons).comparisons)
@@ -115,7 +117,7 @@ def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bo
         print(json.dumps(run.manifest(), indent=2))
     progress.say(f"report: {page}")
     progress.say(f"model:  {folder / 'model'}    talk to it: accord chat {folder}")
-    goals = run.manifest()["goals"]
-    failed = [f"{g['goal']}: {g['status']} ({g['reason']})" for g in goals if g["status"] != GoalStatus.MET]
+    gates = run.manifest()["gates"]
+    failed = [f"{g['gate']}: {g['status']} ({g['reason']})" for g in gates if g["status"] != GateStatus.MET]
     if gate and failed:
-        raise GateError(f"{len(failed)} of {len(goals)} release goals are not met: {'; '.join(failed)}")
+        raise GateError(f"{len(failed)} of {len(gates)} release gates are not met: {'; '.join(failed)}")

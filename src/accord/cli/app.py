@@ -71,11 +71,29 @@ def _root(
 
 
 def _register(arguments: Sequence[str]) -> None:
-    from accord.cli import align, chat, data, doctor, findings, judge, policy, redteam, repairs, resume, train
+    from accord.cli import (
+        align,
+        chat,
+        compare,
+        data,
+        doctor,
+        eval,
+        findings,
+        gate,
+        judge,
+        policy,
+        redteam,
+        repairs,
+        resume,
+        train,
+    )
 
     app.command(cls=Command, epilog=EPILOG)(align.align)
     app.command(cls=Command, epilog=EPILOG)(resume.resume)
+    app.command(cls=Command, epilog=EPILOG)(compare.compare)
+    app.command(cls=Command, epilog=EPILOG)(gate.gate)
     app.command(cls=Command, epilog=EPILOG)(chat.chat)
+    app.command("eval", cls=Command, epilog=EPILOG)(eval.evaluate_model)
     app.command(cls=Command, epilog=EPILOG)(redteam.redteam)
     app.command(cls=Command, epilog=EPILOG)(doctor.doctor)
     for module, name, text in (

@@ -175,8 +175,10 @@ def prompt_from_row(row: Mapping[str, Any]) -> tuple[Prompt, str | None]:
         raise DataError("the user's last message is empty; expected a request")
     kind = cast(Kind, _one_of(got["kind"], get_args(Kind), "kind"))
     split = cast(Split, _one_of(got["split"], get_args(Split), "split"))
-    # An ordinary request falls under no clause; without a family or an id the fence has nothing to hold on to.
-    blank = [name for name in ("id", "family", *(("clause",) if kind != "ordinary" else ())) if not got[name].strip()]
+    # An ordinary request falls under no clause, nor does one of a public set, which is only measured with; without a family or an
+    # id the fence has nothing to hold on to.
+    free = kind == "ordinary" or (split == "verify" and bool(got["source"].strip()))
+    blank = [name for name in ("id", "family", *(() if free else ("clause",))) if not got[name].strip()]
     if blank:
         raise DataError(f"empty: {', '.join(blank)}; expected a value in each")
     prompt = Prompt(

@@ -1,1 +1,1 @@
-"""From attempts to evidence: rates with their uncertainty, conditions compared, and release goals."""
+"""From attempts to evidence: rates with their uncertainty, conditions compared, and release gates."""

@@ -13,11 +13,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from accord.errors import PolicyError, nearest
-from accord.policy.schema import Hazard, Policy, Principle
+from accord.policy.schema import Gate, Hazard, Policy, Principle
 
 # A place in the document: keys and indices from the top, as pydantic's `loc` has them.
 Place = tuple[str | int, ...]
-_PARTS: Mapping[str, type[BaseModel]] = {"": Policy, "hazards": Hazard, "principles": Principle}
+_PARTS: Mapping[str, type[BaseModel]] = {"": Policy, "hazards": Hazard, "principles": Principle, "gates": Gate}
 _DEEPEST = 4
 
 
@@ -122,6 +122,8 @@ def _describe(fault: Mapping[str, Any], data: dict[str, Any], lines: Mapping[Pla
         message = f"unknown key '{loc[-1]}'{_suggest(str(loc[-1]), section)}"
     elif fault["type"] == "missing":
         message = f"'{name}' is missing"
+    elif fault["type"] == "value_error":
+        message = f"'{name}': {fault['ctx']['error']}" if len(loc) > 2 else str(fault["ctx"]["error"])
     else:
         expected = fault["msg"].replace("valid tuple", "list")
         message = f"'{name}': {expected[0].lower()}{expected[1:]}, not {_shown(fault['input'])}"
@@ -152,10 +154,10 @@ def _suggest(key: str, section: str) -> str:
 
 def _clause_name(loc: Place, data: dict[str, Any]) -> str:
     """Return `hazard 'fraud': ` for a place inside a clause, by index where it has no id, or an empty string."""
-    if len(loc) < 2 or loc[0] not in ("hazards", "principles") or not isinstance(loc[1], int):
+    if len(loc) < 2 or loc[0] not in ("hazards", "principles", "gates") or not isinstance(loc[1], int):
         return ""
     clause = data[str(loc[0])][loc[1]]
-    id = clause.get("id") if isinstance(clause, dict) else None
+    id = clause.get("measure" if loc[0] == "gates" else "id") if isinstance(clause, dict) else None
     return f"{str(loc[0])[:-1]} '{id}': " if isinstance(id, str) else f"{str(loc[0])[:-1]} number {loc[1] + 1}: "
 
 

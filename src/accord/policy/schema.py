@@ -1,4 +1,4 @@
-"""The policy document as frozen records: hazards, principles, and how each hazard is to be answered.
+"""The policy document as frozen records: hazards, how each is to be answered, principles, and the gates of a release.
 
 Reading a file lives in `loader`, what is derived from a policy in `derive`. Left out: comparing two policies.
 """
@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from accord.errors import PolicyError, nearest
 from accord.types import ResponseMode
 
 Severity = Literal["low", "medium", "high", "critical"]
+Measure = Literal[
+    "harmful_compliance", "contrast_refusal", "ordinary_refusal", "not_an_answer", "capability", "capability_change"
+]
+"""What a round of alignment measures, as a gate names it; `capability_change` is the difference to the base model."""
+MEASURES: tuple[str, ...] = get_args(Measure)
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 ClauseId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
@@ -46,6 +51,49 @@ class Principle(_Part):
     statement: Text
 
 
+# A share of 0.05 written as 5 would make a limit that nothing can miss.
+Limit = Annotated[float, Field(ge=-1, le=1)]
+
+
+class Gate(_Part):
+    """A limit that a release must be shown to keep: the whole interval of the measure is on its right side.
+
+    `measure` is one of `MEASURES`, or `SUITE/METRIC` of an evaluation or a campaign; limits are rates in [0, 1] or changes in
+    [-1, 1]. Where more than `max_unscored` of the attempts have no verdict the gate is not met.
+    """
+
+    measure: Text
+    at_most: Limit | None = None
+    at_least: Limit | None = None
+    max_unscored: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+    @field_validator("measure")
+    @classmethod
+    def _measure_is_known(cls, name: str) -> str:
+        if name not in MEASURES and not ("/" in name and all(name.split("/"))):
+            hint = nearest(name, MEASURES) or f"; known: {', '.join(MEASURES)}"
+            raise ValueError(f"'{name}' is no measure{hint}; or SUITE/METRIC of an evaluation")
+        return name
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("expected one limit: at_most or at_least")
+        return self
+
+    @property
+    def bound(self) -> Literal["at most", "at least"]:
+        """Which side of the limit is the right one."""
+        return "at least" if self.at_most is None else "at most"
+
+    @property
+    def limit(self) -> float:
+        """The limit itself."""
+        limit = self.at_least if self.at_most is None else self.at_most
+        assert limit is not None
+        return limit
+
+
 Clause = Hazard | Principle
 _C = TypeVar("_C", Hazard, Principle, Hazard | Principle)
 
@@ -58,6 +106,7 @@ class Policy(_Part):
     summary: Text
     hazards: Annotated[tuple[Hazard, ...], Field(min_length=1, strict=False)]
     principles: Annotated[tuple[Principle, ...], Field(strict=False)] = ()
+    gates: Annotated[tuple[Gate, ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Self:
@@ -73,9 +122,20 @@ class Policy(_Part):
         return (*self.hazards, *self.principles)
 
     @property
+    def round_gates(self) -> tuple[Gate, ...]:
+        """The gates on what a round of alignment measures; those on suites and campaigns need runs of their own."""
+        return tuple(gate for gate in self.gates if gate.measure in MEASURES)
+
+    @property
     def hash(self) -> str:
-        """SHA-256 (hex) of the policy's canonical JSON: sorted keys, no spaces, UTF-8. Comments do not change it."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """SHA-256 (hex) of the policy's canonical JSON: sorted keys, no spaces, UTF-8. Comments do not change it.
+
+        Gates are not in it: they judge a model and shape none, so that a new limit makes no finished stage and no verdict
+        of a judge out of date. Every result of a gate names its limit.
+        """
+        canonical = json.dumps(
+            self.model_dump(mode="json", exclude={"gates"}), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
         return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 
     def clause(self, id: str) -> Clause:

@@ -1,10 +1,10 @@
-"""What a run's evidence amounts to: every condition's rates, the paired comparison, how the release goals fare."""
+"""What a run's evidence amounts to: every condition's rates, the paired comparison, how the release gates fare."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from accord.evals.goals import GoalResult, check_goals
+from accord.evals.gates import GateResult, check_gates, round_measures
 from accord.evals.summary import Comparison, Condition, Rates, compare, summarise
 from accord.report.evidence import Evidence
 
@@ -15,7 +15,7 @@ class Assessment:
 
     rated: tuple[tuple[Condition, Rates], ...]
     comparison: Comparison
-    goals: tuple[GoalResult, ...]
+    gates: tuple[GateResult, ...]
 
 
 def assess(evidence: Evidence) -> Assessment:
@@ -28,4 +28,4 @@ def assess(evidence: Evidence) -> Assessment:
     rated = tuple((c, summarise(c, policy, calibration)) for c in evidence.conditions)
     comparison = compare(evidence.before, evidence.after, policy, calibration)
     after = {c.name: rates for c, rates in rated}[evidence.aligned]
-    return Assessment(rated, comparison, check_goals(evidence.goals, after, comparison))
+    return Assessment(rated, comparison, check_gates(evidence.gates, round_measures(after, comparison)))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from accord.evals.goals import Goal, GoalResult, GoalStatus, Measure
+from accord.evals.gates import GateResult, GateStatus
 from accord.evals.summary import (
     NOT_AN_ANSWER_LIMIT,
     UNCALIBRATED,
@@ -21,11 +21,12 @@ from accord.evals.summary import (
     paired_attempts,
     unscored_share,
 )
+from accord.policy.schema import Gate
 from accord.stats.paired import PairedDifference
 from accord.types import Estimate, Kind, Outcome
 
 NOT_MEASURED = "not measured"
-MEASURES: Mapping[Measure, str] = {
+MEASURES: Mapping[str, str] = {
     "harmful_compliance": "harmful compliance",
     "contrast_refusal": "refusal of contrast prompts",
     "ordinary_refusal": "refusal of ordinary prompts",
@@ -86,6 +87,19 @@ def full(estimate: Estimate) -> str:
     )
 
 
+def per_success(per_query: Estimate) -> str:
+    """Return what a success costs: "a success for every 3.2 questions (2.1 to 5.0)"; without one, what is ruled out."""
+    if per_query.value is None:
+        return NOT_MEASURED
+    if not per_query.value:
+        least = f"; more than one in {1 / per_query.high:,.1f} is ruled out" if per_query.high else ""
+        return f"no success in {per_query.n:,} questions{least}"
+    low, high = per_query.low, per_query.high
+    most = f"{1 / low:,.1f}" if low else "no limit"
+    spread = f" ({1 / high:,.1f} to {most})" if high else ""
+    return f"a success for every {1 / per_query.value:,.1f} questions{spread}"
+
+
 def p_value(value: float | None) -> str:
     """Return a p-value with two digits, never as 0."""
     if value is None:
@@ -142,13 +156,13 @@ def verdict(
     conditions: Sequence[tuple[Condition, Rates]],
     aligned: str,
     comparison: Comparison,
-    goals: Sequence[GoalResult],
+    gates: Sequence[GateResult],
 ) -> Verdict:
     """Return the opening of the report in plain words; `conditions` begin with the base."""
     base, before = conditions[0]
     condition, after = next(pair for pair in conditions if pair[0].name == aligned)
     others = [pair for pair in conditions[1:] if pair[0].name != aligned]
-    sentences = [_goals(goals)] if goals else []
+    sentences = [_gates(gates)] if gates else []
     sentences += [_what_was_measured(base, condition), _harm(before, after, comparison)]
     sentences.append(_cost(before, after, comparison))
     if others:
@@ -236,22 +250,22 @@ def _short(estimate: Estimate) -> str:
     return NOT_MEASURED if estimate.value is None else f"{percent(estimate.value)} [{interval(estimate)}]"
 
 
-def _goals(results: Sequence[GoalResult]) -> str:
-    met = sum(result.status is GoalStatus.MET for result in results)
+def _gates(results: Sequence[GateResult]) -> str:
+    met = sum(result.status is GateStatus.MET for result in results)
     if met == len(results):
-        return f"All {met} release goals are met." if met > 1 else "The release goal is met."
+        return f"All {met} release gates are met." if met > 1 else "The release gate is met."
     rest = "; ".join(
-        f"{goal_words(r.goal)}: {r.status.value} ({r.reason})" for r in results if r.status is not GoalStatus.MET
+        f"{gate_words(r.gate)}: {r.status.value} ({r.reason})" for r in results if r.status is not GateStatus.MET
     )
     if len(results) == 1:
-        return f"The release goal is not met: {rest}."
-    return f"Of {len(results)} release goals, {met} {'is' if met == 1 else 'are'} met. Not met: {rest}."
+        return f"The release gate is not met: {rest}."
+    return f"Of {len(results)} release gates, {met} {'is' if met == 1 else 'are'} met. Not met: {rest}."
 
 
-def goal_words(goal: Goal) -> str:
-    """Return a goal in words: "harmful compliance at most 5.0%"."""
-    limit = f"{points(goal.limit)} points" if goal.measure == "capability_change" else percent(goal.limit)
-    return f"{MEASURES[goal.measure]} {goal.bound} {limit}"
+def gate_words(gate: Gate) -> str:
+    """Return a gate in words: "harmful compliance at most 5.0%"."""
+    limit = f"{points(gate.limit)} points" if gate.measure == "capability_change" else percent(gate.limit)
+    return f"{MEASURES.get(gate.measure, gate.measure)} {gate.bound} {limit}"
 
 
 def limits(conditions: Sequence[Condition], scorer: str, calibration: str) -> tuple[str, ...]:

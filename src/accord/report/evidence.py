@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from accord.errors import DataError, nearest
-from accord.evals.goals import Goal
 from accord.evals.proof import GroupProof
 from accord.evals.summary import UNCALIBRATED, Condition
-from accord.policy.schema import Policy
+from accord.policy.schema import Gate, Policy
 from accord.types import Estimate, Finding
 
 
@@ -72,7 +71,7 @@ class Evidence:
     aligned: str
     scorer: str
     calibration: str = UNCALIBRATED
-    goals: tuple[Goal, ...] = ()
+    gates: tuple[Gate, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
     chosen_scale: float = 1.0
     rule: str = ""

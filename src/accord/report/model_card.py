@@ -49,7 +49,7 @@ def _metadata(evidence: Evidence) -> str:
 
 
 def _summary(evidence: Evidence, found: Assessment) -> str:
-    verdict = describe.verdict(found.rated, evidence.aligned, found.comparison, found.goals)
+    verdict = describe.verdict(found.rated, evidence.aligned, found.comparison, found.gates)
     warned = [f"> **Read this first.** {_line(line)}" for line in verdict.warnings]
     return "\n\n".join([*warned, f"**{_line(verdict.headline)}**", " ".join(_line(s) for s in verdict.sentences)])
 

@@ -1,40 +1,28 @@
-"""The report as one HTML file that needs nothing else: no script, no font, no picture from elsewhere.
-
-Words are made in `describe`, pictures in `plots`; the template only places them.
-"""
+"""The report of a round: all that its page shows, computed."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
-import accord
-from accord.evals.goals import GoalResult
+from accord.evals.gates import GateResult
 from accord.evals.summary import (
-    NOT_AN_ANSWER_LIMIT,
     Comparison,
     Condition,
     HazardRates,
     Rates,
     by_hazard,
     outcome_counts,
-    possible_range,
-    unscored_share,
 )
 from accord.report import describe, plots, transcripts
 from accord.report.assessment import assess
 from accord.report.evidence import Evidence
-from accord.runs.atomic import write_atomic
+from accord.report.rendering import render_page, write_page
 from accord.stats.paired import PairedDifference
 from accord.types import Estimate, Kind, Outcome
 
 REPORT_FILE = "report.html"
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +72,7 @@ class View:
     evidence: Evidence
     rows: tuple[Row, ...]
     comparison: Comparison
-    goals: tuple[GoalResult, ...]
+    gates: tuple[GateResult, ...]
     verdict: describe.Verdict
     cards: tuple[Card, ...]
     hazards: tuple[HazardRow, ...]
@@ -104,19 +92,12 @@ def write_report(evidence: Evidence, folder: Path) -> Path:
         InputError: if the folder cannot be written.
         DataError, PolicyError: if the attempts cannot be compared or cite a hazard that the policy lacks.
     """
-    page = render(evidence).encode("utf-8")
-    path = Path(folder) / REPORT_FILE
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(page)
-
-    write_atomic(path, write)
-    return path
+    return write_page(render(evidence), Path(folder) / REPORT_FILE)
 
 
 def render(evidence: Evidence) -> str:
     """Return the report as HTML."""
-    return _environment().get_template("report.html").render(view=view(evidence), version=accord.__version__)
+    return render_page("report.html", view(evidence))
 
 
 def view(evidence: Evidence) -> View:
@@ -134,8 +115,8 @@ def view(evidence: Evidence) -> View:
         evidence=evidence,
         rows=tuple(Row(c, rates, _role(c, evidence)) for c, rates in found.rated),
         comparison=found.comparison,
-        goals=found.goals,
-        verdict=describe.verdict(found.rated, evidence.aligned, found.comparison, found.goals),
+        gates=found.gates,
+        verdict=describe.verdict(found.rated, evidence.aligned, found.comparison, found.gates),
         cards=_cards(before, after, found.comparison),
         hazards=hazards,
         outcomes=_outcomes(evidence),
@@ -201,43 +182,3 @@ def _failures(evidence: Evidence) -> tuple[tuple[str, int, int, int], ...]:
         )
         for name in names
     )
-
-
-def _wide_range(estimate: Estimate) -> str:
-    """Return what the unscored attempts could make of a rate, where they are many enough to matter; else nothing."""
-    share, bounds = unscored_share(estimate), possible_range(estimate)
-    if share is None or bounds is None or share <= NOT_AN_ANSWER_LIMIT:
-        return ""
-    return f"{describe.percent(bounds[0])} to {describe.percent(bounds[1])} if the unscored are counted either way"
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        # Every text on the page comes from a model, a user or a file; none may hide what it is.
-        finalize=lambda value: transcripts.printable(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        percent=describe.percent,
-        points=describe.points,
-        interval=describe.interval,
-        points_interval=describe.points_interval,
-        counts=describe.counts,
-        p_value=describe.p_value,
-        duration=describe.duration,
-        moment=describe.moment,
-        goal_words=describe.goal_words,
-        wide_range=_wide_range,
-    )
-    environment.globals.update(
-        folded=transcripts.folded,
-        outcomes=tuple(Outcome),
-        # The one text that is not escaped: our own style sheet, which has no markup in it.
-        style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
-    )
-    return environment

@@ -107,7 +107,7 @@ def trade_off(
             _curve(axes, points, chosen_scale)
         for spot in drawn:
             _cross(axes, spot, *styles[spot.name])
-        _legend(figure, axes, "lower center" if narrow else "right upper")
+        draw_legend(figure, axes, "lower center" if narrow else "right upper")
         return figure
 
     alt = "Trade-off. " + " ".join(
@@ -115,14 +115,14 @@ def trade_off(
         "contrast prompts refused."
         for spot in drawn
     )
-    return _picture(draw, alt)
+    return draw_picture(draw, alt)
 
 
 def _cross(axes: Any, spot: Spot, colour: str, marker: str) -> None:
     x, y = spot.contrast_refused, spot.harmful_refused
     axes.errorbar(
         x.value, y.value, xerr=_bars(x), yerr=_bars(y), fmt=marker, color=colour, markersize=7.5, elinewidth=1.2,
-        markeredgecolor="white", markeredgewidth=0.8, label=textwrap.fill(_label(spot.name), 36), zorder=4,
+        markeredgecolor="white", markeredgewidth=0.8, label=textwrap.fill(label_of(spot.name), 36), zorder=4,
     )  # fmt: skip
 
 
@@ -162,19 +162,19 @@ def dumbbells(spans: Sequence[Span]) -> Picture | None:
         axes.grid(axis="x")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
-        names = ["" if narrow else _label(span.name) for span in spans]
+        names = ["" if narrow else label_of(span.name) for span in spans]
         axes.set_yticks(range(len(spans)), names)
         for row, span in enumerate(spans):
             _dumbbell(axes, row, span, labelled=row == _first_full(spans))
             if narrow:  # names stand above their row: beside it they would leave no room for the picture
-                axes.text(-0.02, row - 0.36, _label(span.name), fontsize=8.5, va="center")
-        _legend(figure, axes, "upper center", columns=2)
+                axes.text(-0.02, row - 0.36, label_of(span.name), fontsize=8.5, va="center")
+        draw_legend(figure, axes, "upper center", columns=2)
         return figure
 
     alt = "Harmful compliance by hazard. " + " ".join(
         f"{span.name}: {_said(span.before)} before, {_said(span.after)} after." for span in spans
     )
-    return _picture(draw, alt)
+    return draw_picture(draw, alt)
 
 
 def _first_full(spans: Sequence[Span]) -> int:
@@ -220,7 +220,7 @@ def losses(stages: Sequence[TrainingStage]) -> Picture | None:
             axes = figure.add_subplot(rows, columns, place)
             steps, values = zip(*stage.losses, strict=True)
             axes.plot(steps, values, color=AFTER, linewidth=1.4, marker="o" if len(steps) < 4 else "", markersize=4)
-            axes.set_title(_label(stage.name), loc="left")
+            axes.set_title(label_of(stage.name), loc="left")
             axes.set(xlabel="step", ylabel="loss")
             axes.grid(axis="y")
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -232,7 +232,7 @@ def losses(stages: Sequence[TrainingStage]) -> Picture | None:
         f"{stage.losses[-1][0]}."
         for stage in drawn
     )
-    return _picture(draw, alt)
+    return draw_picture(draw, alt)
 
 
 def _styles(names: Sequence[str], aligned: str) -> dict[str, tuple[str, str]]:
@@ -242,7 +242,8 @@ def _styles(names: Sequence[str], aligned: str) -> dict[str, tuple[str, str]]:
     return fixed | {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(rest)}
 
 
-def _legend(figure: Figure, axes: Any, place: str, columns: int = 1) -> None:
+def draw_legend(figure: Figure, axes: Any, place: str, columns: int = 1) -> None:
+    """Put the legend outside the axes."""
     handles, names = axes.get_legend_handles_labels()
     figure.legend(
         handles, names, loc=f"outside {place}", frameon=False, fontsize=8.5, ncols=columns, handletextpad=0.5,
@@ -256,7 +257,8 @@ def _bars(estimate: Estimate) -> list[list[float]] | None:
     return [[max(0.0, estimate.value - estimate.low)], [max(0.0, estimate.high - estimate.value)]]
 
 
-def _label(name: str) -> str:
+def label_of(name: str) -> str:
+    """Return a name as a picture can show it."""
     # A control character would break the SVG; a legend leaves out what begins with an underscore.
     return f" {printable(name)}" if name.startswith("_") else printable(name)
 
@@ -265,7 +267,8 @@ def _said(estimate: Estimate) -> str:
     return "not measured" if estimate.value is None else f"{estimate.value:.1%}"
 
 
-def _picture(draw: Callable[[bool], Figure], alt: str) -> Picture:
+def draw_picture(draw: Callable[[bool], Figure], alt: str) -> Picture:
+    """Draw a figure for a wide and, given True, for a narrow screen."""
     with matplotlib.rc_context(_STYLE):
         return Picture(_uri(draw(False)), _uri(draw(True)), alt)
 

@@ -1,4 +1,4 @@
-"""What ships with Accord: a starter policy, demonstrations, prompts to verify with and capability questions.
+"""What ships with Accord: a starter policy, demonstrations, prompts to verify with, capability questions and evaluation sets.
 
 Written for this project. Only paths are given here: `accord.policy` and `accord.data` read them.
 """
@@ -32,6 +32,11 @@ def discover_path() -> Path:
 def capability_path() -> Path:
     """Return the path of the multiple-choice questions (JSONL, read by `accord.data.read_choices`)."""
     return _path("capability.jsonl")
+
+
+def suite_path(name: str) -> Path:
+    """Return the path of a small evaluation set (JSONL): bias, privacy, sycophancy, toxicity or truthfulness."""
+    return _path(f"{name}.jsonl")
 
 
 def _path(name: str) -> Path:

@@ -82,7 +82,8 @@ def krippendorff_alpha(
     `alpha = 1 - D_observed / D_expected`: 1 is full agreement, 0 that of chance. Krippendorff (2018), "Content
     analysis", chapter 12, through the package krippendorff. The interval is a percentile bootstrap over items; where
     the resamples cannot vary it is None. Items with fewer than two ratings are left out and counted in `unscored`; n
-    counts the others. Undefined, and said so in `method`, where all ratings are one value."""
+    counts the others. Undefined, and said so in `method`, where all ratings are one value.
+    """
     kept = [[r for r in row if r is not None] for row in ratings]
     kept = [row for row in kept if len(row) > 1]
     unscored = {RATED_ONCE: len(ratings) - len(kept)} if len(kept) < len(ratings) else {}

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from statsmodels.stats.contingency_tables import mcnemar
 
 from accord.errors import DataError
-from accord.stats.bootstrap import bootstrap_replicates, few_families_factor, percentile
+from accord.stats.bootstrap import bootstrap_replicates, cluster_bootstrap, few_families_factor, percentile
 from accord.stats.intervals import NOT_MEASURED, wilson
 from accord.types import Estimate
 
 LEFT_OUT = "not assessed in both"
 # Below this the percentile bootstrap is too narrow, so the wider of it and the score interval is given.
 _FEW_FAMILIES = 10
+_FEW_GRADED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,29 @@ def _interval(bootstrap: tuple[float, float], score: tuple[float, float], n_fami
         low, high = min(bootstrap[0], score[0]), max(bootstrap[1], score[1])
         return low, high, "wider of a family bootstrap and Newcombe's paired score interval"
     return *bootstrap, "percentile bootstrap by family"
+
+
+def paired_mean_difference(
+    changes: Sequence[float], families: Sequence[str], span: float, confidence: float = 0.95, seed: int = 0
+) -> Estimate:
+    """Return the mean of graded changes [N], each in [-span, span]: after minus before on the same items.
+
+    The interval is a percentile bootstrap over families. Where that cannot vary, or rests on fewer than 20 families, it is
+    Wilson's on the scale of the changes with one observation a family: a bounded value varies no more than a coin of the same
+    mean (Bhatia and Davis 2000, "A better bound on the variance"), so it is wide enough, and never of zero width.
+
+    Raises:
+        DataError: if lengths differ or a change is not finite.
+    """
+    found = cluster_bootstrap(changes, families, np.random.default_rng(seed), confidence=confidence)
+    n_families = len(set(families))
+    if found.value is None or (found.low is not None and n_families >= _FEW_GRADED):
+        return found
+    share = min(1.0, max(0.0, (found.value + span) / (2 * span)))
+    low, high = (span * (2 * end - 1) for end in wilson(share * n_families, n_families, confidence))
+    return replace(
+        found, low=low, high=high, method=f"Wilson {confidence:.0%} on the scale of the changes, {n_families} families"
+    )
 
 
 def mcnemar_exact(only_before: int, only_after: int) -> float:

@@ -1,0 +1,157 @@
+"""`accord eval`: a model through evaluation suites, every number with its interval and what could not be scored."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from accord.cli.options import PrecisionName, Seed
+from accord.errors import GateError, InputError
+
+if TYPE_CHECKING:
+    from accord.evals.results import Evaluation, SuiteResult
+
+RUNS = Path("runs")
+SUITE_HELP = (
+    "NAME, NAME=FILE or NAME=hub:ID, with options as NAME=FILE,OPTION=VALUE; your own as FILE.py:NAME; several times. "
+    "Without it the policy's own suites."
+)
+MAX_ERRORS = 0.05
+
+
+def evaluate_model(
+    model: str = typer.Argument(..., help="A hub id, a local folder, a run, openai:NAME@URL, or 'starter'."),
+    suite: list[str] = typer.Option([], help=SUITE_HELP),
+    limit: int = typer.Option(0, min=0, help="At most so many items of each suite, spread evenly; 0 for all."),
+    out: Path = typer.Option(None, help="The run's folder; a new one under runs/ if none."),
+    policy: str = typer.Option("", help="A policy document (YAML); the starter policy if none."),
+    system: str = typer.Option("", help="A system prompt, or a file that holds one."),
+    temperature: float = typer.Option(0.0, min=0.0, help="0 always takes the likeliest token."),
+    seed: Seed = 0,
+    precision: PrecisionName = "auto",
+    max_errors: float = typer.Option(
+        MAX_ERRORS, min=0.0, max=1.0, help="The share of failed requests above which the end is exit code 1."
+    ),
+    list_: bool = typer.Option(False, "--list", help="Say what suites there are, and do nothing."),
+    json_: bool = typer.Option(False, "--json", help="Print the results as JSON."),
+) -> None:
+    """Evaluate a model; asking the same again in the same folder asks only what has no answer yet."""
+    if list_:
+        _list()
+        return
+    from accord.cli.progress import make_progress
+    from accord.evals.evaluation import OWN_SUITES, choose, evaluate
+    from accord.evals.results import RESULTS, error_share
+    from accord.models.opening import open_completer
+    from accord.models.rollout import Sampling
+    from accord.policy import load_policy
+    from accord.recipes.reporting import machine_facts
+    from accord.runs.folder import open_run
+    from accord.scorers.refusal import RefusalScorer
+    from accord.starter import policy_path
+
+    document = load_policy(Path(policy) if policy else policy_path())
+    prompt = _system(system)
+    suites, skipped = choose(suite or OWN_SUITES, document, limit)
+    scorer = RefusalScorer()
+    folder = out or RUNS / time.strftime("eval-%Y%m%d-%H%M%S")
+    asked = {
+        "model": model, "suites": {c.name: c.content_hash for c in suites}, "system": prompt, "policy": document.hash,
+        "temperature": temperature, "seed": seed, "precision": precision,
+    }  # fmt: skip
+
+    async def work() -> Evaluation:
+        completer = open_completer(model, precision)  # type: ignore[arg-type]  # checked where it is loaded
+        try:
+            run = open_run(folder, asked, machine_facts())
+            sampling = Sampling(temperature=temperature, seed=seed)
+            return await evaluate(
+                completer, suites, skipped, document, prompt, sampling, scorer, run, make_progress()
+            )  # fmt: skip
+        finally:
+            await completer.close()
+
+    evaluation = asyncio.run(work())
+    if json_:
+        print((folder / RESULTS).read_text(encoding="utf-8"))
+    else:
+        print("\n".join(lines(evaluation)))
+        print(f"results: {folder / RESULTS}    answers: {folder / 'stages'}")
+    share = error_share(evaluation.results)
+    if share is not None and share > max_errors:
+        raise GateError(
+            f"{share:.1%} of the items ended in an error, more than --max-errors {max_errors:g}; ask the same again to retry them"
+        )
+
+
+def lines(evaluation: Evaluation) -> list[str]:
+    """Return the table: a line a metric, with its interval, n, what is unscored, and the mean over all items."""
+    from accord.evals.results import estimate
+
+    told = [_line(result) for result in evaluation.results]
+    heads = ("suite", "metric", "better", "value", "95 % interval", "n", "unscored", "over all")
+    widths = [max(len(row[i]) for row in (heads, *told)) for i in range(len(heads))]
+    table = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (heads, *told)
+    ]
+    notes = []
+    for result in evaluation.results:
+        n, unscored = len(result.items), estimate(result).unscored
+        if unscored:
+            reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(unscored.items()))
+            notes.append(f"{result.suite} {result.metric}: {sum(unscored.values())} of {n} not scored: {reasons}")
+        if result.note:
+            notes.append(f"{result.suite} {result.metric}: {result.note}")
+    judged = sorted({f"{r.scorer}, {r.calibration}" for r in evaluation.results if r.scorer})
+    notes += [f"scored by {scorer}" for scorer in judged]
+    notes += [f"skipped {name}: {why}" for name, why in evaluation.skipped.items()]
+    return [f"model {evaluation.model}, seed {evaluation.seed}", *table, *notes]
+
+
+def _line(result: SuiteResult) -> tuple[str, ...]:
+    from accord.evals.results import estimate, over_all
+
+    e, all_ = estimate(result), over_all(result)
+    interval = (
+        "not measured" if e.low is None or e.high is None else f"[{_number(e.low, result)}, {_number(e.high, result)}]"
+    )
+    return (
+        result.suite,
+        f"{result.metric} ({result.aggregate})",
+        "higher" if result.higher_is_better else "lower",
+        "not measured" if e.value is None else _number(e.value, result),
+        interval,
+        str(e.n),
+        str(e.n_unscored),
+        "not measured" if all_ is None else _number(all_, result),
+    )
+
+
+def _number(value: float, result: SuiteResult) -> str:
+    return f"{value:.1%}" if (result.low, result.high) == (0.0, 1.0) else f"{value:+.3f}"
+
+
+def _system(text: str) -> str:
+    """Return the system prompt: what the file of this name holds, or the text itself."""
+    try:
+        is_file = bool(text) and Path(text).is_file()
+    except OSError:  # a text too long for a file's name
+        is_file = False
+    if not is_file:
+        return text
+    try:
+        return Path(text).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--system {text}: cannot be read as text: {error}") from error
+
+
+def _list() -> None:
+    from accord.evals.evaluation import ROOM
+    from accord.resolve import names_in, resolve
+
+    for name in names_in(ROOM):
+        print(f"{name:<16} {(resolve(ROOM, name).__doc__ or '').splitlines()[0]}")

@@ -1,0 +1,230 @@
+"""Puts a suite's items to a model: many at once, each answer written as it comes, none asked for twice.
+
+A journal (JSON lines) holds what was answered; a request that failed is not in it, and is tried again when the evaluation is
+resumed. What may be read back from a journal is decided by its folder's key (`evaluation`), never here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from accord.data.records import read_attempts, write_records
+from accord.errors import AccordError, DataError, ModelError
+from accord.evals.suite import Chosen, Item, Problem, Question, Ranked, Recorded, Solved
+from accord.models.completer import Ability, Completer, Completion, Request
+from accord.models.load import window
+from accord.models.local import LocalCompleter
+from accord.models.rollout import Sampling
+from accord.runs.atomic import digest, write_text
+from accord.scorers.scorer import Scorer
+from accord.types import Attempt, Conversation, Outcome, Progress, Prompt, Score, Transcript
+
+JOURNAL = "answers.jsonl"
+
+
+class Journal:
+    """Answers by item id, on disk as they come. A last line that a kill cut short is dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self.rows: dict[str, dict[str, Any]] = {}
+        whole, cut = _whole_lines(path)
+        for row in whole:
+            self.rows[row["id"]] = row
+        if cut:
+            write_text(path, "".join(json.dumps(row) + "\n" for row in whole))
+        self._file = path.open("a", encoding="utf-8")
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Keep one answer."""
+        self.rows[row["id"]] = dict(row)
+        # Escaped to ASCII: half of a surrogate pair, which a model cut short can leave, has no UTF-8 form.
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], bool]:
+    rows: list[dict[str, Any]] = []
+    if not path.exists():
+        return rows, False
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            return rows, True
+        if not line.endswith("\n"):
+            return rows, True
+        rows.append(row)
+    return rows, False
+
+
+async def ask(
+    completer: Completer,
+    chosen: Chosen,
+    before: Conversation,
+    sampling: Sampling,
+    scorer: Scorer,
+    folder: Path,
+    progress: Progress,
+) -> Recorded:
+    """Ask what `folder` does not hold yet, and return all of it; a failed request is a record of its error.
+
+    Raises:
+        ModelError: questions are asked of a model that tells no log-probabilities.
+    """
+    if Ability.LOGPS not in completer.abilities and any(isinstance(item, Question) for item in chosen.items):
+        raise ModelError(f"{completer.name} tells no log-probabilities, by which the choices are compared")
+    journal = Journal(folder / JOURNAL)
+    failures: dict[str, tuple[str, bool]] = {}
+    # Items of like length are asked one after another: a local model pads a batch to its longest.
+    missing = sorted((i for i in chosen.items if i.id not in journal.rows), key=lambda i: (_length(i), i.id))
+    progress.start(chosen.name, len(chosen.items), "items")
+    progress.advance(len(chosen.items) - len(missing))
+
+    async def one(item: Item, work: Coroutine[Any, Any, dict[str, Any]]) -> None:
+        try:
+            journal.add({"id": item.id, **await work})
+        except _FailedError as failed:
+            failures[item.id] = (str(failed), failed.is_error)
+        progress.advance()
+
+    try:
+        tasks = (
+            one(i, _rank(completer, i, before) if isinstance(i, Question) else _answer(completer, i, before, sampling))
+            for i in missing
+        )
+        await asyncio.gather(*tasks)
+    finally:
+        journal.close()
+    progress.finish()
+    return _recorded(completer.name, chosen, journal.rows, failures, before, sampling, scorer, folder)
+
+
+class _FailedError(Exception):
+    """An item without an answer; `is_error` where a request failed, not where the item cannot be put to the model."""
+
+    def __init__(self, reason: str, is_error: bool = True) -> None:
+        super().__init__(reason)
+        self.is_error = is_error
+
+
+async def _answer(
+    completer: Completer, item: Prompt | Problem, before: Conversation, sampling: Sampling
+) -> dict[str, Any]:
+    completion: Completion = await completer.complete(Request((*before, *item.messages), sampling, item.id))
+    if completion.error:
+        raise _FailedError(completion.error)
+    return {"text": completion.text, "n_tokens": completion.n_tokens, "truncated": completion.truncated}
+
+
+async def _rank(completer: Completer, question: Question, before: Conversation) -> dict[str, Any]:
+    messages = (*before, *question.messages)
+    if unfit := _unfit(completer, messages, question.choices):
+        raise _FailedError(unfit, is_error=False)
+    try:
+        return {"logps": list(await completer.logps(messages, question.choices))}
+    except AccordError as error:
+        raise _FailedError(str(error)) from error
+
+
+def _unfit(completer: Completer, messages: Conversation, choices: Sequence[str]) -> str:
+    """Return why a question cannot be put to a local model, or an empty text; a server says so itself."""
+    if not isinstance(completer, LocalCompleter):
+        return ""
+    chat, limit = completer.white_box.chat, window(completer.white_box.loaded.model)
+    try:
+        n = len(chat.prompt(messages)) + max(len(chat.opening(choice)) for choice in choices)
+    except DataError as error:
+        return str(error)
+    return f"{n} tokens do not fit the model's window of {limit}" if n > limit else ""
+
+
+def _length(item: Item) -> int:
+    asked = sum(len(message.content) for message in item.messages)
+    return asked + (sum(map(len, item.choices)) if isinstance(item, Question) else 0)
+
+
+def _recorded(
+    model: str,
+    chosen: Chosen,
+    rows: Mapping[str, Mapping[str, Any]],
+    failures: Mapping[str, tuple[str, bool]],
+    before: Conversation,
+    sampling: Sampling,
+    scorer: Scorer,
+    folder: Path,
+) -> Recorded:
+    ranked: list[Ranked] = []
+    solved: list[Solved] = []
+    prompts: list[Prompt] = []
+    for item in chosen.items:
+        row = rows.get(item.id)
+        reason, error = failures.get(item.id, ("", False))
+        if isinstance(item, Question):
+            logps = tuple(row["logps"]) if row else ()
+            ranked.append(Ranked(item, logps, f"error: {reason}" if error else reason, error))
+        elif isinstance(item, Problem):
+            solved.append(Solved(item, row["text"], row["truncated"]) if row else Solved(item, "", error=reason))
+        else:
+            prompts.append(item)
+    attempts = _scored(model, prompts, rows, failures, before, sampling, scorer, folder)
+    return Recorded(attempts, tuple(ranked), tuple(solved))
+
+
+def _scored(
+    model: str,
+    prompts: Sequence[Prompt],
+    rows: Mapping[str, Mapping[str, Any]],
+    failures: Mapping[str, tuple[str, bool]],
+    before: Conversation,
+    sampling: Sampling,
+    scorer: Scorer,
+    folder: Path,
+) -> tuple[Attempt, ...]:
+    """Score all answers together, or read the scores back where these answers have been scored by this very scorer."""
+    if not prompts:
+        return ()
+    answers = {p.id: rows[p.id]["text"] if p.id in rows else None for p in prompts}
+    path = folder / f"attempts-{digest({'scorer': scorer.config_hash, 'answers': answers})[:16]}.jsonl"
+    if path.exists():
+        return tuple(read_attempts(path))
+    answered = [p for p in prompts if p.id in rows]
+    scores = scorer.score_all(
+        [Transcript((*before, *p.messages), rows[p.id]["text"], p.kind, p.clause) for p in answered]
+    )
+    by_id = {p.id: score for p, score in zip(answered, scores, strict=True)}
+    attempts = tuple(
+        _attempt(p, model, rows.get(p.id, {}), before, sampling, by_id.get(p.id) or _failed(failures[p.id][0]))
+        for p in prompts
+    )
+    for stale in folder.glob("attempts-*.jsonl"):
+        stale.unlink()
+    write_records(path, attempts)
+    return attempts
+
+
+def _failed(reason: str) -> Score:
+    return Score(Outcome.ERROR, "", reason)
+
+
+def _attempt(
+    prompt: Prompt, model: str, row: Mapping[str, Any], before: Conversation, sampling: Sampling, score: Score
+) -> Attempt:
+    return Attempt(
+        id=prompt.id,
+        prompt=prompt,
+        condition=model,
+        answer=row.get("text", ""),
+        n_tokens=row.get("n_tokens", 0),
+        truncated=row.get("truncated", False),
+        score=score,
+        seed=sampling.seed,
+        sent=(*before, *prompt.messages) if before else (),
+    )

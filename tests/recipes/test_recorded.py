@@ -1,0 +1,77 @@
+"""Runs of every verb are read back into one record, item by item."""
+
+import pytest
+from recorded_runs import COMPLIED, ERROR, REFUSED, align_run, campaign_run, eval_run
+
+from accord.errors import InputError, NotMeasuredError
+from accord.evals.comparison import compare_runs
+from accord.policy import load_policy
+from accord.recipes.recorded import policy_of, read_recorded
+from accord.starter import policy_path
+
+
+def test_a_round_has_its_measures_and_items(tmp_path):
+    found = read_recorded(align_run(tmp_path / "a", n_harm=7, n_over=3, of=50))
+    assert found.measures["harmful_compliance"].value == pytest.approx(7 / 50)
+    assert found.measures["contrast_refusal"].value == pytest.approx(3 / 50)
+    assert found.measures["capability_change"].value == 0.0
+    by_name = {r.metric: r for r in found.evaluation.results}
+    assert sum(i.value for i in by_name["harmful_compliance"].items) == 7
+    assert not by_name["harmful_compliance"].higher_is_better
+    assert by_name["capability"].higher_is_better
+
+
+def test_two_rounds_are_compared_prompt_by_prompt(tmp_path):
+    runs = [read_recorded(align_run(tmp_path / str(n), n_harm=n, of=40, seed=n)).evaluation for n in (20, 5)]
+    harm = compare_runs(*runs, ("A", "B")).metrics[0]
+    assert (harm.difference.value, harm.fell, harm.rose) == (pytest.approx(-15 / 40), 15, 0)
+    assert harm.change == "better"
+
+
+def test_an_evaluation_is_named_by_suite_and_metric(tmp_path):
+    found = read_recorded(eval_run(tmp_path / "e", right=30, unscored=4))
+    assert found.measures["gsm8k/accuracy"].value == pytest.approx(30 / 40)
+    assert found.measures["gsm8k/accuracy"].unscored == {"timed out": 4}
+
+
+def test_redteam_03_a_campaigns_errors_are_neither_hits_nor_misses(tmp_path):
+    """Case redteam-03: 2 breached, 5 defended, 3 errors: 2/7, errors counted by cause."""
+    outcomes = [COMPLIED] * 2 + [REFUSED] * 5 + [ERROR] * 3
+    found = read_recorded(campaign_run(tmp_path / "c", outcomes)).measures["redteam/attack_success"]
+    assert found.value == pytest.approx(2 / 7)
+    assert found.unscored == {"error: HTTP 500": 3}
+
+
+def test_adaptive_trials_and_goals_that_may_be_trained_on_feed_no_gate(tmp_path):
+    adaptive = read_recorded(campaign_run(tmp_path / "c", [COMPLIED], drawn="adaptive"))
+    assert adaptive.measures["redteam/attack_success"].value is None
+    seen = read_recorded(campaign_run(tmp_path / "d", [REFUSED] * 200, split="discover"))
+    assert seen.measures["redteam/attack_success"].value is None
+    assert "verify split" in seen.measures["redteam/attack_success"].method
+    assert seen.evaluation.results  # two campaigns are still compared
+
+
+def test_a_campaign_of_one_attack_is_one_comparison_and_two_measures(tmp_path):
+    found = read_recorded(campaign_run(tmp_path / "c", [COMPLIED, REFUSED]))
+    assert [r.metric for r in found.evaluation.results] == ["attack_success"]
+    assert {"redteam/attack_success", "redteam/attack_success/direct"} == set(found.measures)
+
+
+def test_what_is_no_run_or_not_finished_is_named(tmp_path):
+    with pytest.raises(InputError, match="holds no run"):
+        read_recorded(tmp_path)
+    run = align_run(tmp_path / "a", of=3)
+    (run / "stages/verify/stage.json").unlink()
+    with pytest.raises(NotMeasuredError, match="accord resume"):
+        read_recorded(run)
+    campaign = campaign_run(tmp_path / "c", [REFUSED])
+    (campaign / "stages/redteam/trials.jsonl").unlink()
+    with pytest.raises(NotMeasuredError, match="no trial"):
+        read_recorded(campaign)
+
+
+def test_an_evaluation_under_another_policy_asks_for_its_file(tmp_path):
+    starter = load_policy(policy_path())
+    assert policy_of(eval_run(tmp_path / "e", 1, policy=starter.hash)) == starter
+    with pytest.raises(InputError, match="--policy"):
+        policy_of(eval_run(tmp_path / "f", 1, policy="0" * 64))
