@@ -9,12 +9,12 @@ findings. Pure functions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from statsmodels.stats.multitest import multipletests
 
 from accord.stats.bootstrap import cluster_bootstrap
+from accord.stats.multiplicity import holm
 from accord.stats.paired import LEFT_OUT, PairedDifference, paired_difference
 from accord.types import Estimate
 
@@ -53,8 +53,8 @@ class GroupProof:
 def prove(items: Sequence[Item], before: Hits, control: Hits, after: Hits, seed: int = 0) -> tuple[GroupProof, ...]:
     """Compare three models on the same items, group by group, in the order in which groups first occur.
 
-    Differences are paired, their intervals from a bootstrap over families (`stats.paired`). Holm (1979), "A simple sequentially
-    rejective multiple test procedure", for the p-values: as many tests as groups are looked at.
+    Differences are paired, their intervals from a bootstrap over families (`stats.paired`). The p-values are Holm's:
+    as many tests as groups are looked at.
     """
     groups = list(dict.fromkeys(item.group for item in items))
     proofs = []
@@ -93,12 +93,5 @@ def _beyond(
 
 
 def _adjusted(proofs: Sequence[GroupProof]) -> tuple[GroupProof, ...]:
-    tested = [p for p in proofs if p.control_to_after.p_value is not None]
-    if not tested:
-        return tuple(proofs)
-    adjusted = multipletests([p.control_to_after.p_value for p in tested], method="holm")[1]
-    by_group = {p.group: float(value) for p, value in zip(tested, adjusted, strict=True)}
-    return tuple(
-        GroupProof(p.group, p.before_to_after, p.before_to_control, p.control_to_after, p.beyond, by_group.get(p.group))
-        for p in proofs
-    )
+    adjusted = holm([p.control_to_after.p_value for p in proofs])
+    return tuple(replace(p, p_adjusted=value) for p, value in zip(proofs, adjusted, strict=True))

@@ -52,7 +52,7 @@ def curve(rounds: Sequence[RoundEvidence]) -> plots.Picture | None:
     def draw(narrow: bool) -> Figure:
         figure = Figure(figsize=(3.7, 4.6) if narrow else (7.4, 4.2), layout="constrained")
         axes = figure.add_subplot()
-        for (group, line), (colour, marker) in zip(lines.items(), ((plots.AFTER, "D"), *plots._OTHERS), strict=False):
+        for (group, line), (colour, marker) in zip(lines.items(), ((plots.AFTER, "D"), *plots.OTHERS), strict=False):
             places, values, controls = zip(*line, strict=True)
             axes.plot(places, values, marker=marker, color=colour, linewidth=1.5, markersize=6, label=CURVES[group])
             axes.plot(
@@ -69,14 +69,14 @@ def curve(rounds: Sequence[RoundEvidence]) -> plots.Picture | None:
         axes.set_xticks(numbers)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid(axis="y")
-        plots._legend(figure, axes, "lower center", 1 if narrow else 2)
+        plots.draw_legend(figure, axes, "lower center", 1 if narrow else 2)
         return figure
 
     alt = "Over the rounds. " + " ".join(
         f"{CURVES[group]}: " + ", ".join(f"{percent(value)} after round {place}" for place, value, _ in line) + "."
         for group, line in lines.items()
     )
-    return plots._picture(draw, alt)
+    return plots.draw_picture(draw, alt)
 
 
 def _line(rounds: Sequence[RoundEvidence], group: str) -> list[tuple[int, float, float | None]]:
