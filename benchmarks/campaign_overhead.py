@@ -79,13 +79,13 @@ def campaign(completer: Completer, goals: Sequence[Prompt], policy: Policy, plan
 def main() -> None:
     """Time both in alternation and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two rounds of 16 goals")
+    parser.add_argument("--quick", action="store_true", help="two rounds of 16 goals, 8 tokens each")
     parser.add_argument("--model", default="starter")
     asked = parser.parse_args()
     rounds, n_goals = (2, 16) if asked.quick else (ROUNDS, 128)
     policy, loaded = load_policy(policy_path()), load_model(asked.model)
     goals = [p for p in read_prompts(verify_path()).prompts if p.kind == "harmful"][:n_goals]
-    plan = Plan(budget=n_goals, queries=1, uniform_share=1.0)
+    plan = Plan(budget=n_goals, queries=1, uniform_share=1.0, max_new_tokens=8 if asked.quick else 64)
     completer = LocalCompleter(loaded)
     bare(completer, goals[:8], plan)
     bare_s: list[float] = []

@@ -144,6 +144,6 @@ def _announcement(
     plan = settings.plan
     return (
         f"{len(goals)} goals ({', '.join(f'{n} of split {split}' for split, n in splits.items())}{sealed}); "
-        f"{len(chosen)} attacks: {', '.join(chosen)}{without}; at most {plan.budget} questions, {plan.queries} for each attack "
+        f"{len(chosen)} attacks: {', '.join(chosen)}{without}; a budget of {plan.budget} questions, {plan.queries} for each attack "
         f"on each goal, {plan.uniform_share:.0%} of them uniform"
     )
