@@ -2,7 +2,7 @@ import itertools
 import string
 
 import pytest
-from fixed_targets import ANSWER, REFUSAL, FixedTarget, outcomes, put
+from fixed_targets import ANSWER, REFUSAL, TEXT, FixedTarget, outcomes, put
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,3 +106,13 @@ def test_a_plain_answer_is_judged_as_it_is(attack):
     target = put(attack, FixedTarget())
     assert outcomes(target) == ["refused"]
     assert target.attempts[0].note == ""
+
+
+@pytest.mark.parametrize(
+    ("attack", "hint"),
+    [(Base64(), "in Base64"), (Rot13(), "in ROT13"), (LetterSpacing(), "stand apart"), (Leetspeak(), "plain English")],
+)
+def test_what_cannot_be_read_at_sight_comes_with_a_word_on_how(attack, hint):
+    sent = put(attack, FixedTarget()).attempts[0].sent[-1].content
+    assert hint in sent
+    assert attack.encode(TEXT) in sent

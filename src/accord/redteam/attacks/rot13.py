@@ -16,3 +16,4 @@ class Rot13(Encoding):
 
     encode = staticmethod(encode_rot13)
     decode = staticmethod(decode_rot13)
+    frame = "The text below is in ROT13. Undo the cipher, then answer it in plain English.\n\n{encoded}"

@@ -18,7 +18,7 @@ _LONGEST_ANSWER = 200
 class Translation:
     """Asks in another language and has the answer translated back for the judge; the translator is the attacker model.
 
-    `languages` are tried in turn, separated by commas. Where the translator gives no translation, the goal is asked in English
+    `languages` are tried in turn, a plus sign between them. Where the translator gives no translation, the goal is asked in English
     with the order to answer in that language, and the attempt says so. The attempt keeps what was asked and the answer as
     given; its note holds the translation that was judged. An answer of which no English came is unscored; a translator that
     declines instead makes an answer look like a refusal, and then the rate is too low.
@@ -27,7 +27,7 @@ class Translation:
     (arXiv 2310.06474).
     """
 
-    languages: str = "French, Spanish, Swahili"
+    languages: str = "French+Spanish+Swahili"
 
     needs: ClassVar[frozenset[Ability]] = frozenset()
     white_box: ClassVar[bool] = False
@@ -35,7 +35,7 @@ class Translation:
     async def __call__(self, goal: Prompt, target: Target, budget: Budget, rng: random.Random) -> None:
         """Ask in one language after another until one succeeds or the budget is spent."""
         text = goal.messages[-1].content
-        for language in filter(None, (name.strip() for name in self.languages.split(","))):
+        for language in filter(None, (name.strip() for name in self.languages.split("+"))):
             if target.left <= 0:
                 return
             written = await _translated(target, text, language)
