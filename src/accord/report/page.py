@@ -116,7 +116,7 @@ def write_report(evidence: Evidence, folder: Path) -> Path:
 
 def render(evidence: Evidence) -> str:
     """Return the report as HTML."""
-    return _environment().get_template("report.html").render(view=view(evidence), version=accord.__version__)
+    return environment().get_template("report.html").render(view=view(evidence), version=accord.__version__)
 
 
 def view(evidence: Evidence) -> View:
@@ -212,8 +212,9 @@ def _wide_range(estimate: Estimate) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return the environment of every page: texts escaped and printable, our words as filters, our style sheet."""
+    pages = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
         undefined=StrictUndefined,
@@ -222,7 +223,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    pages.filters.update(
         percent=describe.percent,
         points=describe.points,
         interval=describe.interval,
@@ -234,10 +235,10 @@ def _environment() -> Environment:
         goal_words=describe.goal_words,
         wide_range=_wide_range,
     )
-    environment.globals.update(
+    pages.globals.update(
         folded=transcripts.folded,
         outcomes=tuple(Outcome),
         # The one text that is not escaped: our own style sheet, which has no markup in it.
         style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
     )
-    return environment
+    return pages

@@ -59,7 +59,10 @@ def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable], confidence: float 
     observed = float(np.trace(table)) / n
     expected = float(table.sum(0) @ table.sum(1)) / n**2
     kappa = (observed - expected) / (1 - expected)
-    stderr = float(cohens_kappa(table).std_kappa) if 0 < observed < 1 else 0.0
+    with np.errstate(
+        divide="ignore", invalid="ignore"
+    ):  # statsmodels also divides by it where a rater used one label only
+        stderr = float(cohens_kappa(table).std_kappa) if 0 < observed < 1 else 0.0
     if stderr > 1e-12:
         half = NormalDist().inv_cdf((1 + confidence) / 2) * stderr
         low, high, how = kappa - half, kappa + half, "analytic SE"
@@ -82,7 +85,8 @@ def krippendorff_alpha(
     `alpha = 1 - D_observed / D_expected`: 1 is full agreement, 0 that of chance. Krippendorff (2018), "Content
     analysis", chapter 12, through the package krippendorff. The interval is a percentile bootstrap over items; where
     the resamples cannot vary it is None. Items with fewer than two ratings are left out and counted in `unscored`; n
-    counts the others. Undefined, and said so in `method`, where all ratings are one value."""
+    counts the others. Undefined, and said so in `method`, where all ratings are one value.
+    """
     kept = [[r for r in row if r is not None] for row in ratings]
     kept = [row for row in kept if len(row) > 1]
     unscored = {RATED_ONCE: len(ratings) - len(kept)} if len(kept) < len(ratings) else {}

@@ -1,7 +1,8 @@
 """A rate that a judge gave, corrected for the judge's measured error, with an interval that carries the calibration's own.
 
 Left out: an error that differs between calibration and use. No arithmetic can see that; a calibration is worth what its
-sample has in common with what is judged."""
+sample has in common with what is judged.
+"""
 
 from __future__ import annotations
 
@@ -146,7 +147,8 @@ def corrected_interval(
     idea with all three samples' chance in it. Variance and third moment are those at the most likely s and f given r
     (Miettinen and Nurminen 1985, "Comparative analysis of two rates"). Where the judge calls fewer hits than its false
     alarms alone would be (or more than its sensitivity allows), few rates or none would be kept and the interval would
-    look certain; there it is that of the nearest count that a rate of 0 (or 1) explains."""
+    look certain; there it is that of the nearest count that a rate of 0 (or 1) explains.
+    """
     cells = np.broadcast_arrays(*(np.asarray(c, dtype=float) for c in (
         hits, n, hits_of_positive, n_positive, hits_of_negative, n_negative)))  # fmt: skip
     x, n_, a, n_pos, c, n_neg = (np.atleast_1d(cell).copy() for cell in cells)
@@ -192,7 +194,8 @@ def _most_likely(
 
     With `u = x/p - (n - x)/(1 - p)` at `p = rate s + (1 - rate) f`, the score equations are two quadratics: `a/s -
     (n_pos - a)/(1 - s) + u rate = 0`, and the same for f with `1 - rate`. Both solutions fall as p rises, so p is found
-    by halving."""
+    by halving.
+    """
     low, high = np.zeros_like(x), np.ones_like(x)
     for _ in range(_STEPS):
         p = (low + high) / 2

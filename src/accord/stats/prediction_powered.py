@@ -1,7 +1,8 @@
 """The rate on a whole sample of which people labelled a part and a judge all: prediction-powered inference, power-tuned.
 
 The judge only lowers the variance: whatever its error, the labelled part corrects it, so no calibration is needed. Left
-out: other targets than a mean (quantiles, regression), and labels that are not a random part of the sample."""
+out: other targets than a mean (quantiles, regression), and labels that are not a random part of the sample.
+"""
 
 from __future__ import annotations
 
@@ -128,7 +129,8 @@ def tune(m: Moments, n: int, n_rest: int) -> Tuned:
     """Return the power-tuned mean of `n` labels and `n_rest` more judged.
 
     Variances are taken with half a row more in each corner (label, judge); the weight's covariance is that of the rows
-    alone, so that labels which are all equal give the judge no weight."""
+    alone, so that labels which are all equal give the judge no weight.
+    """
     total = n + 4 * _ADDED
     y, f, yy, ff = ((n * mean + 2 * _ADDED) / total for mean in (m.y, m.f, m.yy, m.ff))
     of_y, of_f, together = yy - y * y, ff - f * f, (n * m.yf + _ADDED) / total - y * f

@@ -1,7 +1,8 @@
 """How many attempts a stated difference of two rates would need, and the smallest difference that a given number can show.
 
 Normal approximations, good to a few attempts where rates are not within a few hits of 0 or n. Sizes are of independent
-attempts: with families, multiply by the design effect (`effective_size`)."""
+attempts: with families, multiply by the design effect (`effective_size`).
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Where counts are small the plain score interval (Wilson's) is one-sided in its errors: near 0 and 1 it covers down to 84
 %. With the third moment the two tails come near to those of the mid-P exact test, and the interval is still never of
-zero width."""
+zero width.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def corrected_z(distance: np.ndarray, variance: np.ndarray, third_moment: np.nda
     The deviate z solves `z + A (z^2 - 1) = distance / sqrt(variance)`, with `A = third_moment / (6 variance^1.5)`: Gart
     and Nam (1988), "Approximate interval estimation of the ratio of binomial parameters", in the stable form of Laud
     (2017), "Equal-tailed confidence intervals for comparison of rates", appendix. A distance of 0 without variance is a
-    deviate of 0."""
+    deviate of 0.
+    """
     varies = variance > 1e-30
     scale = np.sqrt(np.where(varies, variance, 1.0))
     score = distance / scale
@@ -37,7 +39,8 @@ def exact_without_hits(n: np.ndarray, confidence: float) -> np.ndarray:
     Clopper and Pearson's.
 
     At exactly no hits the corrected score stops a little short of it (2.81 / n, not 3.69 / n), which costs up to 3 % of
-    coverage where 3 hits are expected."""
+    coverage where 3 hits are expected.
+    """
     return np.asarray(1 - ((1 - confidence) / 2) ** (1 / n))
 
 

@@ -2,7 +2,8 @@
 
 A 95 % Wilson interval that is looked at after every attempt is left by the true rate far more often than once in
 twenty. Here the error is under alpha over all looks together, however the moment to stop is chosen. Attempts must be
-independent, each a hit with the same rate given those before: one prompt a family."""
+independent, each a hit with the same rate given those before: one prompt a family.
+"""
 
 from __future__ import annotations
 
