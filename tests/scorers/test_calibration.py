@@ -114,6 +114,7 @@ def test_people_among_themselves_by_hand() -> None:
     assert got.humans is not None
     assert got.humans.n_rows == 3
     assert got.humans.agreement.value == pytest.approx(7 / 9)
+    assert (got.humans.scorer.value, got.humans.scorer.n) == (1.0, 3)
     assert got.measured.agreement.value == 0.75
     assert got.measured.sensitivity.value == 1.0
     assert [(s.of, s.name, s.agreement.n) for s in got.strata][:2] == [("set", "a", 2), ("set", "b", 2)]

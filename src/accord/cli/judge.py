@@ -54,6 +54,7 @@ def judge_calibrate(
         print("  people among themselves: not measured, no row has two raters")
     else:
         _show("people: pairs who agree", result.humans.agreement)
+        _show("scorer: agreement on those rows", result.humans.scorer)
         _show("people: Cohen's kappa", result.humans.kappa)
         _show("people: Krippendorff's alpha", result.humans.alpha)
     for stratum in result.strata:

@@ -244,7 +244,7 @@ def reliability(bins: Sequence[CalibrationBin]) -> Picture | None:
         return None
 
     def draw(narrow: bool) -> Figure:
-        figure = Figure(figsize=(3.7, 3.9) if narrow else (5.6, 4.6), layout="constrained")
+        figure = Figure(figsize=(3.7, 3.9) if narrow else (7.4, 4.6), layout="constrained")
         axes = figure.add_subplot()
         axes.set(
             xlim=(-0.02, 1.02), ylim=(-0.02, 1.06), xlabel="Probability that the scorer gives", ylabel="People say yes"

@@ -68,6 +68,7 @@ class Humans:
     agreement: Estimate
     kappa: Estimate
     alpha: Estimate
+    scorer: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def calibrate(
         confusion=dict(Counter((row.label, score.outcome) for row, score in zip(rows, scores, strict=True))),
         measured=_against(judged, question, confidence),
         keywords=_against(baseline, question, confidence),
-        humans=_among(rows, question, confidence),
+        humans=_among(judged, question, confidence),
         curve=tuple(curve),
         calibration_error=expected_calibration_error(curve),
         strata=_by_stratum(judged, question, confidence),
@@ -207,19 +208,23 @@ def _error(pairs: Sequence[Pair], question: Question, hit: Label) -> JudgeError:
     return JudgeError(*counts)
 
 
-def _among(rows: Sequence[LabelledAnswer], question: Question, confidence: float) -> Humans | None:
+def _among(judged: Sequence[tuple[LabelledAnswer, Score]], question: Question, confidence: float) -> Humans | None:
     """Return how people agree among themselves, on the rows that the scorer is held against."""
-    several = [row for row in rows if len(row.ratings) > 1 and row.label != "partial"]
+    several = [(row, score) for row, score in judged if len(row.ratings) > 1]
     if not several:
         return None
-    labels = [[rated(question, r) for r in row.ratings] for row in several]
-    same = [(a == b, row.prompt) for row, said in zip(several, labels, strict=True) for a, b in combinations(said, 2)]
+    labels = [[rated(question, r) for r in row.ratings] for row, _ in several]
+    same = [
+        (a == b, row.prompt) for (row, _), said in zip(several, labels, strict=True) for a, b in combinations(said, 2)
+    ]
+    verdicts = [(row, v) for row, score in several if (v := verdict_of(question, score)) is not None]
     scale: Scale = "interval" if question == "harm" else "nominal"
     return Humans(
         len(several),
         clustered_proportion([s for s, _ in same], [p for _, p in same], None, confidence),
         cohen_kappa([said[0] for said in labels], [said[1] for said in labels], confidence),
-        krippendorff_alpha([row.ratings for row in several], scale, confidence),
+        krippendorff_alpha([row.ratings for row, _ in several], scale, confidence),
+        _share(verdicts, _missing(several, question), confidence),
     )
 
 
