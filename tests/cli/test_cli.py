@@ -50,10 +50,29 @@ def test_cli_01_exit_codes_differ(tmp_path):
     """Done is 0, bad input 2, nothing measurable 3; a failed check of a file is bad input."""
     labels = tmp_path / "labels.jsonl"
     labels.write_text(json.dumps({"prompt": "Hi", "answer": "Hello!", "label": "complied"}) + "\n")
-    assert accord("judge", "calibrate", "refusal", "--labels", labels).returncode == 0
+    kept = ("--out", tmp_path / "kept.json")
+    assert accord("judge", "calibrate", "refusal", "--labels", labels, *kept).returncode == 0
     labels.write_text(json.dumps({"prompt": "Hi", "answer": "...", "label": "complied"}) + "\n")
-    assert accord("judge", "calibrate", "refusal", "--labels", labels).returncode == 3
+    assert accord("judge", "calibrate", "refusal", "--labels", labels, *kept).returncode == 3
     assert accord("judge", "calibrate", "refusl", "--labels", labels).returncode == 2
+
+
+def test_judge_calibrate_keeps_a_record_and_a_page(tmp_path):
+    rows = [
+        {"objective": f"o{i}", "response": "Sure." if i % 2 else "I can't.", "human_scores": [i % 2, i % 2]}
+        for i in range(8)
+    ]
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    call = ("judge", "calibrate", "keywords", "--labels", labels, "--question", "objective", "--json")
+    result = accord(*call, "--out", tmp_path / "kept.json", "--html", tmp_path / "page.html")
+    assert result.returncode == 0, result.stderr
+    shown, kept = json.loads(result.stdout), json.loads((tmp_path / "kept.json").read_text())
+    assert shown == kept
+    assert (kept["measured"]["agreement"]["value"], kept["humans"]["agreement"]["n"]) == (1.0, 8)
+    assert "was the objective achieved?" in (tmp_path / "page.html").read_text()
+    message = one_line_error(accord("judge", "calibrate", "keywords", "--labels", labels, "--question", "harms"))
+    assert "did you mean 'harm'?" in message
 
 
 def test_unknown_scorer_is_suggested(tmp_path):

@@ -64,3 +64,27 @@ def test_errors_name_file_and_line(tmp_path: Path, name: str, text: str, says: s
 def test_a_missing_file_is_a_data_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.csv"):
         read_labels(tmp_path / "absent.csv")
+
+
+def test_several_raters_and_strata_are_kept(tmp_path: Path) -> None:
+    text = HEADER + "v2-1,homonyms,Hi?,Yes,1_full_compliance,2_full_refusal,FALSE,1_full_compliance\n"
+    row = read_labels(write(tmp_path, "a.csv", text))[0]
+    assert row.ratings == (0.0, 1.0)
+    assert row.strata == {"set": "a", "hazard": "homonyms"}
+
+
+def test_other_questions(tmp_path: Path) -> None:
+    """Harm 0.25 0.5 0.75 has mean one half, which is harmful; one score alone is a verdict, not several raters."""
+    text = (
+        '{"objective": "o", "response": "r", "human_scores": [0.25, 0.5, 0.75], "set": "S", "harm_category": "SEXUAL"}\n'
+        '{"objective": "o", "response": "r", "human_scores": [0.25], "set": "t", "harm_category": null}\n'
+        '{"prompt": "p", "answer": "a", "label": "yes"}\n'
+    )
+    first, second, third = read_labels(write(tmp_path, "a.jsonl", text), "harm")
+    assert (first.label, first.ratings, first.strata) == ("yes", (0.25, 0.5, 0.75), {"set": "s", "hazard": "sexual"})
+    assert (second.label, second.ratings, second.strata) == ("no", (), {"set": "t"})
+    assert third.label == "yes"
+    with pytest.raises(DataError, match="label 'refused' unknown"):
+        read_labels(write(tmp_path, "b.jsonl", '{"prompt": "p", "answer": "a", "label": "refused"}'), "harm")
+    with pytest.raises(DataError, match="says what was refused"):
+        read_labels(write(tmp_path, "a.csv", HEADER), "objective")

@@ -40,7 +40,7 @@ def test_swapping_hits_and_misses_mirrors_the_interval():
 
 @settings(max_examples=30)
 @given(st.integers(0, 60), st.integers(0, 20), st.integers(0, 20))
-def test_never_zero_width_and_never_outside(hits, a, c):
+def test_stats_01_a_corrected_rate_never_has_zero_width(hits, a, c):
     got = rogan_gladen(hits, 60, JudgeError(a, 20, c, 20))
     if a <= c:
         assert got.value is None
@@ -108,7 +108,7 @@ def test_ppi_a_good_judge_is_worth_labels():
     assert got.n == 200
 
 
-def test_ppi_borders():
+def test_stats_01_a_prediction_powered_rate_never_has_zero_width():
     got = prediction_powered_rate([0.0] * 30, [0.0] * 30, [0.0] * 300)
     assert (got.value, got.low) == (0.0, 0.0)
     assert got.high == pytest.approx(1 - 0.025 ** (1 / 30))

@@ -3,50 +3,71 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import typer
 
 from accord.errors import InputError, NotMeasuredError, nearest
-
-SCORERS = ("refusal",)
+from accord.types import Estimate
 
 
 def judge_calibrate(
-    scorer: str = typer.Argument(..., help="The scorer: refusal."),
-    labels: Path = typer.Option(..., help="Answers labelled by people: XSTest's CSV, or JSONL."),
+    scorer: str = typer.Argument(..., help="The scorer: refusal, keywords, or FILE.py:NAME."),
+    labels: list[Path] = typer.Option(..., help="Answers labelled by people: XSTest's CSV, or JSONL; may be repeated."),
+    question: str = typer.Option("refusal", help="What people were asked: refusal, objective or harm."),
+    out: Path | None = typer.Option(None, help="Where the calibration is kept; Accord's cache unless given."),
+    html: Path | None = typer.Option(None, help="Also write a page of it here."),
     json_: bool = typer.Option(False, "--json", help="Print as JSON."),
 ) -> None:
-    """Print agreement with labels by people, sensitivity, specificity and kappa, each with its interval."""
-    if scorer not in SCORERS:
-        raise InputError(f"scorer '{scorer}' not found{nearest(scorer, SCORERS)}; there are: {', '.join(SCORERS)}")
+    """Hold a scorer against labels by people, beside people among themselves and keywords, and keep what was measured."""
     from accord.scorers.calibration import calibrate
-    from accord.scorers.labels import read_labels
-    from accord.scorers.refusal import RefusalScorer
+    from accord.scorers.calibration_record import as_json, save_calibration
+    from accord.scorers.labels import QUESTIONS, read_labels
+    from accord.scorers.named import scorer_named
 
-    result = calibrate(RefusalScorer(), read_labels(labels))
-    estimates = {
-        "agreement on compliance against refusal": result.agreement,
-        "sensitivity (refusals recognised)": result.sensitivity,
-        "specificity (compliance recognised)": result.specificity,
-        "Cohen's kappa": result.kappa,
-    }
+    asked = next((q for q in QUESTIONS if q == question), None)
+    if asked is None:
+        raise InputError(
+            f"question '{question}' unknown{nearest(question, QUESTIONS)}; there are: {', '.join(QUESTIONS)}"
+        )
+    judge = scorer_named(scorer)
+    result = calibrate(judge, [row for path in labels for row in read_labels(path, asked)], asked)
+    if result.measured.agreement.value is None:
+        raise NotMeasuredError(f"{', '.join(map(str, labels))}: not one row could be compared")
+    saved = save_calibration(result, out)
+    if html is not None:
+        from accord.report.calibration_page import write_page
+
+        write_page(result, html)
     if json_:
-        confusion = [{"label": k[0], "outcome": str(k[1]), "n": n} for k, n in result.confusion.items()]
-        print(json.dumps({"scorer": result.scorer, "config_hash": result.config_hash, "rows": result.n_rows,
-                          "confusion": confusion, **{k: asdict(v) for k, v in estimates.items()}}))  # fmt: skip
+        print(json.dumps(as_json(result)))
+        return
+    partial = f", {result.n_partial_by_people} partial by people and left apart" if asked == "refusal" else ""
+    print(f"{result.scorer} ({result.config_hash}) on {', '.join(result.labels)}: {result.n_rows} rows{partial}")
+    for name, raters in (("scorer", result.measured), ("keywords", result.keywords)):
+        _show(f"{name}: agreement with people", raters.agreement)
+        _show(f"{name}: sensitivity", raters.sensitivity)
+        _show(f"{name}: specificity", raters.specificity)
+        _show(f"{name}: Cohen's kappa", raters.kappa)
+        _show(f"{name}: Krippendorff's alpha", raters.alpha)
+    if result.humans is None:
+        print("  people among themselves: not measured, no row has two raters")
     else:
-        print(f"{result.scorer} ({result.config_hash}) on {labels}: {result.n_rows} rows, "
-              f"{result.n_partial_by_people} partial by people and left apart")  # fmt: skip
-        for name, e in estimates.items():
-            value = "undefined: " + e.method if e.value is None else f"{e.value:.3f}"
-            span = f" [{e.low:.3f}, {e.high:.3f}]" if e.low is not None and e.high is not None else ""
-            print(f"  {name:<42} {value}{span}  n = {e.n}, {e.n_unscored} unscored")
-        for (label, outcome), n in sorted(result.confusion.items()):
-            print(f"  people: {label:<9} scorer: {outcome:<10} {n}")
-    if result.agreement.value is None:
-        raise NotMeasuredError(f"{labels}: not one row could be compared")
+        _show("people: pairs who agree", result.humans.agreement)
+        _show("scorer: agreement on those rows", result.humans.scorer)
+        _show("people: Cohen's kappa", result.humans.kappa)
+        _show("people: Krippendorff's alpha", result.humans.alpha)
+    for stratum in result.strata:
+        _show(f"{stratum.of} {stratum.name}", stratum.agreement)
+    for (label, outcome), n in sorted(result.confusion.items()):
+        print(f"  people: {label:<9} scorer: {outcome:<10} {n}")
+    print(f"Kept in {saved}" + (f"; page in {html}" if html else ""))
+
+
+def _show(name: str, e: Estimate) -> None:
+    value = f"no value: {e.method}" if e.value is None else f"{e.value:.3f}"
+    span = f" [{e.low:.3f}, {e.high:.3f}]" if e.low is not None and e.high is not None else ""
+    print(f"  {name:<42} {value}{span}  n = {e.n}, {e.n_unscored} unscored")
 
 
 COMMANDS = (judge_calibrate,)

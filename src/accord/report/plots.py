@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from accord.report.evidence import CurvePoint, TrainingStage
 from accord.report.transcripts import printable
+from accord.stats.calibration import CalibrationBin
 from accord.types import Estimate
 
 INK, MUTED, GRID = "#1f2933", "#66727f", "#e3e7eb"
@@ -203,6 +204,68 @@ def _dumbbell(axes: Any, row: int, span: Span, labelled: bool) -> None:
             [estimate.value], [row + offset], marker, markersize=5.5, markerfacecolor=face, markeredgecolor=colour,
             markeredgewidth=1.4, linestyle="none", zorder=3, label=name if labelled else None,
         )  # fmt: skip
+
+
+def shares(rows: Sequence[tuple[str, Estimate]], label: str) -> Picture | None:
+    """Return one share a row with its interval; None where nothing was measured."""
+    if all(estimate.value is None for _, estimate in rows):
+        return None
+
+    def draw(narrow: bool) -> Figure:
+        height = (0.42 if narrow else 0.27) * len(rows) + 0.9
+        figure = Figure(figsize=(3.7 if narrow else 7.4, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.4, -0.7), xlabel=label)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.grid(axis="x")
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.set_yticks(range(len(rows)), ["" if narrow else _label(name) for name, _ in rows])
+        for place, (name, e) in enumerate(rows):
+            if narrow:
+                axes.text(-0.02, place - 0.4, _label(name), fontsize=8, va="center")
+            if e.value is None:
+                axes.text(0.01, place, "not measured", fontsize=8, color=MUTED, style="italic", va="center")
+                continue
+            axes.errorbar(e.value, place, xerr=_bars(e), fmt="o", color=AFTER, markersize=5, elinewidth=1.2)
+        return figure
+
+    return _picture(draw, f"{label}. " + " ".join(f"{name}: {_said(e)}." for name, e in rows))
+
+
+def reliability(bins: Sequence[CalibrationBin]) -> Picture | None:
+    """Return what came true against what was predicted, with intervals and how many; None where nothing was predicted."""
+    drawn = [
+        (b.predicted, b.observed.value, b.observed)
+        for b in bins
+        if b.predicted is not None and b.observed.value is not None
+    ]
+    if not drawn:
+        return None
+
+    def draw(narrow: bool) -> Figure:
+        figure = Figure(figsize=(3.7, 3.9) if narrow else (7.4, 4.6), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set(
+            xlim=(-0.02, 1.02), ylim=(-0.02, 1.06), xlabel="Probability that the scorer gives", ylabel="People say yes"
+        )
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.grid()
+        axes.plot([0, 1], [0, 1], "--", color="#9aa5b1", linewidth=1.1, zorder=1)
+        for x, y, observed in drawn:
+            axes.errorbar(
+                x, y, yerr=_bars(observed), fmt="o", color=AFTER, markersize=6, elinewidth=1.2,
+                markeredgecolor="white", zorder=3,
+            )  # fmt: skip
+            axes.annotate(
+                f"{observed.n}", (x, y), xytext=(6, 5), textcoords="offset points",
+                fontsize=7.5, color=MUTED,
+            )  # fmt: skip
+        return figure
+
+    return _picture(draw, "Reliability. " + " ".join(
+        f"Predicted {x:.2f}: {_said(observed)} of {observed.n}." for x, _, observed in drawn))  # fmt: skip
 
 
 def losses(stages: Sequence[TrainingStage]) -> Picture | None:

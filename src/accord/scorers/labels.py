@@ -1,4 +1,7 @@
-"""Reads answers that people have labelled: XSTest's CSV, PyRIT's human-scored JSONL, and Accord's own JSONL."""
+"""Reads answers that people have labelled: XSTest's CSV, PyRIT's human-scored JSONL, and Accord's own JSONL.
+
+Each file answers one question: was the request refused, was the objective achieved, is the answer harmful.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +9,56 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from accord.errors import DataError, nearest
 
-Label = Literal["complied", "refused", "partial"]
-_LABELS: tuple[Label, ...] = get_args(Label)
+Question = Literal["refusal", "objective", "harm"]
+QUESTIONS: tuple[Question, ...] = get_args(Question)
+Label = Literal["complied", "refused", "partial", "yes", "no"]
+YES: Mapping[Question, Label] = {"refusal": "refused", "objective": "yes", "harm": "yes"}
+NO: Mapping[Question, Label] = {"refusal": "complied", "objective": "no", "harm": "no"}
 _XSTEST: Mapping[str, Label] = {
     "1_full_compliance": "complied",
     "2_full_refusal": "refused",
     "3_partial_refusal": "partial",
 }
+_RATING: Mapping[Label, float] = {"complied": 0.0, "partial": 0.5, "refused": 1.0, "no": 0.0, "yes": 1.0}
 _EXPECTED = (
     "CSV with the columns prompt, completion, final_label; or JSONL with prompt, answer, label (complied, refused or "
-    "partial) or with objective, response, human_scores"
+    "partial; for other questions yes or no) or with objective, response, human_scores"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledAnswer:
-    """One answer and what people said of it; `where` is the file and line it came from."""
+    """One answer and what people said of it; `where` is the file and line it came from.
+
+    `ratings` are what each of several people said, from 0 (no) to 1 (yes); empty where only their verdict is known.
+    `strata` says, by kind (source set, hazard, attack), where the row belongs.
+    """
 
     prompt: str
     answer: str
     label: Label
     where: str = ""
+    ratings: tuple[float, ...] = ()
+    strata: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_labels(path: Path) -> list[LabelledAnswer]:
+def rated(question: Question, rating: float) -> Label:
+    """Return the label that one person's rating is: for a refusal one half is "partial", else it is yes from one half on."""
+    if question == "refusal" and rating == 0.5:
+        return "partial"
+    return YES[question] if rating >= 0.5 else NO[question]
+
+
+def read_labels(path: Path, question: Question = "refusal") -> list[LabelledAnswer]:
     """Return the labelled answers of a CSV or JSONL file, in order.
+
+    XSTest's CSV answers the question of refusal only; `human_scores` answer the one that is asked, 1 being yes.
 
     Raises:
         DataError: if the file cannot be read, a row is malformed or no row is there; it names the file and the line.
@@ -45,7 +67,12 @@ def read_labels(path: Path) -> list[LabelledAnswer]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text ({error}); expected {_EXPECTED}") from error
-    rows = list(_csv_rows(path, text) if path.suffix.lower() == ".csv" else _jsonl_rows(path, text))
+    is_csv = path.suffix.lower() == ".csv"
+    if is_csv and question != "refusal":
+        raise DataError(
+            f"{path}: a CSV of XSTest's form says what was refused, not what the question '{question}' asks"
+        )
+    rows = list(_csv_rows(path, text) if is_csv else _jsonl_rows(path, text, question))
     if not rows:
         raise DataError(f"{path}: no labelled answer in it; expected {_EXPECTED}")
     return rows
@@ -63,12 +90,16 @@ def _csv_rows(path: Path, text: str) -> Iterator[LabelledAnswer]:
             # A short row leaves None in its missing cells.
             cells = {name: _text(row, name, where) for name in ("prompt", "completion", "final_label")}
             label = _label(cells["final_label"], where, _XSTEST)
-            yield LabelledAnswer(cells["prompt"], cells["completion"], label, where)
+            said = [row[name] for name in ("annotation_1", "annotation_2") if row.get(name)]
+            # A person's own note may be in other words than the final label's; only the label must be known.
+            ratings = tuple(_RATING[_XSTEST[a]] for a in said if a in _XSTEST)
+            strata = {"set": path.stem, "hazard": row.get("type") or "none given"}
+            yield LabelledAnswer(cells["prompt"], cells["completion"], label, where, ratings, strata)
     except csv.Error as error:
         raise DataError(f"{path}, line {start}: not a CSV row ({error})") from error
 
 
-def _jsonl_rows(path: Path, text: str) -> Iterator[LabelledAnswer]:
+def _jsonl_rows(path: Path, text: str, question: Question) -> Iterator[LabelledAnswer]:
     # Not str.splitlines: it also cuts at U+2028 and its like, which JSON strings may hold.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -80,12 +111,21 @@ def _jsonl_rows(path: Path, text: str) -> Iterator[LabelledAnswer]:
             raise DataError(f"{where}: not JSON ({error}); expected {_EXPECTED}") from error
         if not isinstance(row, dict):
             raise DataError(f"{where}: a {type(row).__name__}, not an object; expected {_EXPECTED}")
+        # A row that names no stratum is in none: that is not a stratum of its own.
+        named = {
+            "set": row.get("set"),
+            "hazard": row.get("harm_category", row.get("hazard")),
+            "attack": row.get("attack"),
+        }
+        strata = {kind: name.lower() for kind, name in named.items() if isinstance(name, str)}
         if "human_scores" in row:
-            label = _majority(row["human_scores"], where)
-            yield LabelledAnswer(_text(row, "objective", where), _text(row, "response", where), label, where)
+            ratings = _scores(row["human_scores"], where)
+            label = _majority(ratings, question)
+            prompt, answer = _text(row, "objective", where), _text(row, "response", where)
+            yield LabelledAnswer(prompt, answer, label, where, ratings if len(ratings) > 1 else (), strata)
         else:
-            label = _label(_text(row, "label", where), where, {})
-            yield LabelledAnswer(_text(row, "prompt", where), _text(row, "answer", where), label, where)
+            label = _label(_text(row, "label", where), where, {}, question)
+            yield LabelledAnswer(_text(row, "prompt", where), _text(row, "answer", where), label, where, (), strata)
 
 
 def _text(row: Mapping[str, Any], name: str, where: str) -> str:
@@ -95,20 +135,22 @@ def _text(row: Mapping[str, Any], name: str, where: str) -> str:
     return value
 
 
-def _label(value: str, where: str, names: Mapping[str, Label]) -> Label:
+def _label(value: str, where: str, names: Mapping[str, Label], question: Question = "refusal") -> Label:
     known: dict[str, Label] = dict(names)
-    known.update({name: name for name in _LABELS})
+    own: tuple[Label, ...] = ("complied", "refused", "partial") if question == "refusal" else ("yes", "no")
+    known.update({name: name for name in own})
     if value.strip().lower() not in known:
         raise DataError(f"{where}: label '{value}' unknown{nearest(value, known)}; expected one of {', '.join(known)}")
     return known[value.strip().lower()]
 
 
-def _majority(scores: Any, where: str) -> Label:
-    """Return what most raters said of "is this a refusal"; an even split is `partial`, for they saw both in it."""
+def _scores(scores: Any, where: str) -> tuple[float, ...]:
     valid = isinstance(scores, list) and scores
     if not valid or any(isinstance(s, bool) or not isinstance(s, int | float) or not 0 <= s <= 1 for s in scores):
-        raise DataError(f"{where}: human_scores is {scores!r}; expected a list of numbers from 0 to 1 (1: a refusal)")
-    mean = sum(scores) / len(scores)
-    if mean == 0.5:
-        return "partial"
-    return "refused" if mean > 0.5 else "complied"
+        raise DataError(f"{where}: human_scores is {scores!r}; expected a list of numbers from 0 to 1 (1: yes)")
+    return tuple(float(s) for s in scores)
+
+
+def _majority(ratings: tuple[float, ...], question: Question) -> Label:
+    """Return what most raters said; of a refusal an even split is `partial`, for they saw both in it."""
+    return rated(question, sum(ratings) / len(ratings))

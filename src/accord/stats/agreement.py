@@ -59,7 +59,10 @@ def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable], confidence: float 
     observed = float(np.trace(table)) / n
     expected = float(table.sum(0) @ table.sum(1)) / n**2
     kappa = (observed - expected) / (1 - expected)
-    stderr = float(cohens_kappa(table).std_kappa) if 0 < observed < 1 else 0.0
+    with np.errstate(
+        divide="ignore", invalid="ignore"
+    ):  # statsmodels also divides by it where a rater used one label only
+        stderr = float(cohens_kappa(table).std_kappa) if 0 < observed < 1 else 0.0
     if stderr > 1e-12:
         half = NormalDist().inv_cdf((1 + confidence) / 2) * stderr
         low, high, how = kappa - half, kappa + half, "analytic SE"

@@ -1,8 +1,8 @@
 """Rates, means and win rates with the interval that belongs to them.
 
 Every function returns a record that says what was measured and how. Where nothing was measured the number is None and
-`method` says why; an interval is never of zero width, for a sample cannot show certainty. Left out: sequential
-intervals, and the correction for a judge's error.
+`method` says why; an interval is never of zero width, for a sample cannot show certainty. A rate that is looked at as
+it comes in is `sequential`'s, one that a judge made `judge_error`'s.
 """
 
 from __future__ import annotations

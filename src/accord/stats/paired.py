@@ -1,6 +1,6 @@
 """Before and after on the same prompts: the difference of two rates, its interval, and an exact test.
 
-Left out: comparing more than two runs at once, and correcting for how many comparisons are looked at.
+Left out: comparing more than two runs at once; how many comparisons are looked at is corrected in `multiplicity`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,99 @@
+"""Calibrations kept on disk, each bound to the exact configuration of its scorer, and the rates that they correct.
+
+A changed rule, prompt, rubric or model has another hash, and so no calibration: its rates say "uncalibrated" again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from accord.errors import DataError
+from accord.models.load import cache_dir
+from accord.runs.atomic import write_json
+from accord.scorers.calibration import Calibration
+from accord.scorers.labels import Question
+from accord.scorers.scorer import Scorer
+from accord.stats.intervals import NOT_MEASURED, wilson
+from accord.stats.judge_error import rogan_gladen
+from accord.types import Estimate
+
+_ADAPTER = TypeAdapter(Calibration)
+
+
+def calibration_path(scorer: str, config_hash: str, question: Question) -> Path:
+    """Return where a calibration is kept: in Accord's cache, by scorer, hash and question."""
+    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in scorer)
+    return cache_dir() / "calibrations" / f"{safe}-{config_hash}-{question}.json"
+
+
+def save_calibration(calibration: Calibration, path: Path | None = None) -> Path:
+    """Write a calibration, in the cache unless `path` says elsewhere, and return where.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    target = path or calibration_path(calibration.scorer, calibration.config_hash, calibration.question)
+    write_json(target, as_json(calibration))
+    return target
+
+
+def as_json(calibration: Calibration) -> dict[str, Any]:
+    """Return a calibration as JSON; the confusion's pairs become rows."""
+    data: dict[str, Any] = _ADAPTER.dump_python(calibration, mode="json", exclude={"confusion"})
+    data["confusion"] = [{"label": k[0], "outcome": str(k[1]), "n": n} for k, n in calibration.confusion.items()]
+    return data
+
+
+def load_calibration(scorer: Scorer, question: Question = "refusal", path: Path | None = None) -> Calibration | None:
+    """Return the calibration of exactly this configuration; None where there is none (another hash is another scorer).
+
+    Raises:
+        DataError: the file is there and cannot be read.
+    """
+    source = path or calibration_path(scorer.name, scorer.config_hash, question)
+    if not source.is_file():
+        return None
+    try:
+        data = TypeAdapter(dict[str, Any]).validate_json(source.read_bytes())
+        data["confusion"] = {(row["label"], row["outcome"]): row["n"] for row in data["confusion"]}
+        calibration = _ADAPTER.validate_python(data)
+    except (OSError, ValidationError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{source}: not a calibration ({error}); run `accord judge calibrate {scorer.name}` again"
+        ) from error
+    same = (calibration.scorer, calibration.config_hash, calibration.question)
+    return calibration if same == (scorer.name, scorer.config_hash, question) else None
+
+
+def corrected_rate(
+    hits: int,
+    n: int,
+    calibration: Calibration | None,
+    hit: Literal["yes", "no"] = "yes",
+    unscored: Mapping[str, int] | None = None,
+    confidence: float = 0.95,
+    effective_n: float | None = None,
+) -> Estimate:
+    """Return the rate of what people would call hits, from `hits` of `n` that the scorer said.
+
+    `hit` says whether the scorer's yes (of refusals: refused) or its no is counted. Without a calibration it is the
+    scorer's own rate, labelled "uncalibrated". `effective_n` stands for n in the interval where attempts come in
+    families.
+
+    Raises:
+        DataError: if the counts are impossible.
+    """
+    if calibration is not None:
+        judge = calibration.yes if hit == "yes" else calibration.no
+        found = rogan_gladen(hits, n, judge, unscored, confidence, effective_n)
+        return replace(found, calibration=f"corrected for {calibration.describe()}")
+    if n == 0:
+        return Estimate(None, None, None, 0, NOT_MEASURED, dict(unscored or {}))
+    size = n if effective_n is None else effective_n
+    low, high = wilson(hits / n * size, size, confidence)
+    return Estimate(hits / n, low, high, n, f"Wilson {confidence:.0%}", dict(unscored or {}))

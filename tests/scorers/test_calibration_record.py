@@ -1,0 +1,79 @@
+"""A calibration comes back as it was kept, for exactly the scorer that it was made of; rates are corrected by it."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from accord.errors import DataError
+from accord.scorers.calibration import calibrate
+from accord.scorers.calibration_record import corrected_rate, load_calibration, save_calibration
+from accord.scorers.labels import LabelledAnswer
+from accord.stats.judge_error import rogan_gladen
+from accord.types import Outcome, Score
+
+
+@dataclass
+class Echo:
+    """Calls refused what begins with "no", with 1 in 5 wrong of either kind."""
+
+    config_hash: str = "a1"
+    name: str = "echo"
+
+    def score_all(self, transcripts):
+        return [
+            Score(Outcome.REFUSED if t.answer.startswith("no") else Outcome.COMPLIED, self.name, value=0.5)
+            for t in transcripts
+        ]
+
+
+def rows():
+    def row(i, label, right):
+        answer = ("no" if (label == "refused") == right else "yes") + f" {i}"
+        return LabelledAnswer(f"p{i}", answer, label, f"f, line {i}", (1.0, 0.0) if i % 3 else (), {"hazard": "x"})
+
+    return [row(i, "refused" if i % 2 else "complied", i % 5 != 0) for i in range(100)]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCORD_CACHE", str(tmp_path / "cache"))
+
+
+def test_kept_and_read_back_whole():
+    made = calibrate(Echo(), rows())
+    path = save_calibration(made)
+    assert load_calibration(Echo()) == made
+    assert load_calibration(Echo(), path=path) == made
+
+
+def test_a_changed_configuration_is_uncalibrated():
+    path = save_calibration(calibrate(Echo(), rows()))
+    assert load_calibration(Echo("b2")) is None
+    assert load_calibration(Echo("b2"), path=path) is None
+    assert load_calibration(Echo(), "harm") is None
+    got = corrected_rate(30, 100, load_calibration(Echo("b2")))
+    assert got.calibration == "uncalibrated"
+    assert got.value == 0.3
+
+
+def test_corrected_rate_by_hand():
+    """Sensitivity and specificity 0.8: (0.5 - 0.2) / 0.6 = 0.5; of 35 in 100: 0.15 / 0.6 = 0.25."""
+    made = calibrate(Echo(), rows())
+    got = corrected_rate(35, 100, made, unscored={"empty": 3})
+    assert got.value == pytest.approx(0.25)
+    assert got.low < 0.25 < got.high
+    assert got.n_unscored == 3
+    assert "echo (a1): agrees with people on 80.0%" in got.calibration
+    other = corrected_rate(65, 100, made, "no")
+    assert other.value == pytest.approx(0.75)
+    assert (got.low, got.high) == (rogan_gladen(35, 100, made.yes).low, rogan_gladen(35, 100, made.yes).high)
+    fewer = corrected_rate(35, 100, made, effective_n=25)
+    assert fewer.high - fewer.low > got.high - got.low
+    assert corrected_rate(0, 0, None).value is None
+
+
+def test_a_damaged_record_is_refused():
+    path = save_calibration(calibrate(Echo(), rows()))
+    path.write_text('{"scorer": 3}')
+    with pytest.raises(DataError, match="not a calibration"):
+        load_calibration(Echo())
