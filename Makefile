@@ -25,7 +25,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Some hours on two cores; each takes --quick for a smoke run, and all but the last two hold Accord against TRL.
+# Some hours on two cores; each takes --quick for a smoke run, and all but the last four hold Accord against TRL.
 bench: $(STAMP)
 	$(BIN)/pip install -q -c constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks/objectives_vs_trl.py
@@ -38,6 +38,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/sft_vs_trl.py
 	$(BIN)/python benchmarks/kway_vs_pairs.py
 	$(BIN)/python benchmarks/rollout_vs_generate.py
+	$(BIN)/python benchmarks/judge_speed.py
+	$(BIN)/python benchmarks/scorers_vs_people.py
 
 clean:
 	rm -rf $(VENV)

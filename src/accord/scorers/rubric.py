@@ -67,7 +67,7 @@ class RubricJudge:
         self.name = f"rubric:{loaded.name}"
         template = str(getattr(loaded.tokenizer, "chat_template", ""))
         self._judge = key_of(
-            loaded.fingerprint, str(loaded.model.dtype), template, str(reasoning_tokens), json.dumps(_FORMS)
+            loaded.fingerprint, str(loaded.model.dtype), template, str(reasoning_tokens), _VERDICT, json.dumps(_FORMS)
         )
 
     @property
