@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from scripted import harmful
+from scripted_judge import harmful
 
 from accord.errors import PolicyError
 from accord.models.chat import ChatFormat
