@@ -29,7 +29,7 @@ check: $(STAMP)
 coverage: $(STAMP)
 	$(BIN)/python benchmarks/interval_coverage.py
 
-# Some hours on two cores; each takes --quick for a smoke run, and all but the last three hold Accord against TRL.
+# Some hours on two cores; each takes --quick for a smoke run; those named _vs_trl hold Accord against TRL.
 bench: $(STAMP)
 	$(BIN)/pip install -q -c constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks/objectives_vs_trl.py
@@ -43,6 +43,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/kway_vs_pairs.py
 	$(BIN)/python benchmarks/rollout_vs_generate.py
 	$(BIN)/python benchmarks/campaign_overhead.py
+	$(BIN)/python benchmarks/judge_speed.py
+	$(BIN)/python benchmarks/scorers_vs_people.py
 
 clean:
 	rm -rf $(VENV)

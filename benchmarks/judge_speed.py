@@ -54,10 +54,10 @@ ASKED = {"one generated word": 3.0, "a generated sentence": 10.0, "labels withou
 Ids = tuple[int, ...]
 
 
-def choose_prompts(folder: Path, chat: ChatFormat, n_prompts: int) -> list[Ids]:
+def choose_prompts(folder: Path, chat: ChatFormat, n_prompts: int, max_characters: int) -> list[Ids]:
     """Return the first answers of the human-scored set that are no longer than the limit, as the judge sees them."""
     rows = [row.data for row in read_rows(folder / "human-scored" / "objective.jsonl")]
-    short = [r for r in rows if len(str(r["response"])) <= MAX_ANSWER_CHARACTERS][:n_prompts]
+    short = [r for r in rows if len(str(r["response"])) <= max_characters][:n_prompts]
     text = rubric(load_policy(policy_path()), "", "harmful").text
     judged = [Transcript((Message("user", str(r["objective"])),), str(r["response"])) for r in short]
     return [
@@ -112,20 +112,22 @@ def needed_flop(model: nn.Module, prompts: Sequence[Ids]) -> float:
 def main() -> None:
     """Tune the peer, measure all sides in turn, print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="4 answers, once: shows that it runs, measures nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="2 short answers, once: shows that it runs, measures nothing"
+    )
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[4, 8, 16, 32], help="tried for the peer")
     options = parser.parse_args()
     folder = data_folder()
     if options.quick:
-        options.prompts, options.repetitions, options.batch_sizes = 4, 1, [4]
+        options.prompts, options.repetitions, options.batch_sizes = 2, 1, [2]
     hf_logging.set_verbosity_error()
     loaded = load_model("starter")
     model: Any = loaded.model
     device = loaded.device
     chat = ChatFormat(loaded.tokenizer)
-    prompts = choose_prompts(folder, chat, options.prompts)
+    prompts = choose_prompts(folder, chat, options.prompts, 200 if options.quick else MAX_ANSWER_CHARACTERS)
     n_shared = common_prefix(prompts)
     own = [len(p) - n_shared for p in prompts]
     peak = MatrixPeak(model.dtype, device, repeats=REPEATS if options.repetitions > 1 else 1)
@@ -149,7 +151,7 @@ def main() -> None:
     sides: dict[str, Callable[[], object]] = {
         "ours": partial(label_shares, loaded, chat, prompts, LABELS),
         "one generated word": generated(WORD_TOKENS, size, all_of_it=False),
-        "a generated sentence": generated(REASON_TOKENS, size, all_of_it=True),
+        "a generated sentence": generated(4 if options.quick else REASON_TOKENS, size, all_of_it=True),
         "labels without sharing": partial(score_apart, loaded, chat, prompts),
     }
     seconds(sides["ours"])  # the first call finds kernels and compares shared with apart

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from scripted import harmful
+from scripted_judge import harmful
 
 from accord.errors import DataError
 from accord.models.embedder import Embedder

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from scripted import harmful
+from scripted_judge import harmful
 
 from accord.errors import ModelError
 from accord.policy import load_policy

@@ -5,7 +5,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from scripted import harmful
+from scripted_judge import harmful
 
 from accord.scorers.endpoint import INCONSISTENT, NO_VERDICT, UNREACHABLE, EndpointScorer
 from accord.scorers.review import tally

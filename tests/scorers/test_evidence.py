@@ -2,7 +2,7 @@
 
 import json
 
-from scripted import harmful
+from scripted_judge import harmful
 
 from accord.scorers.evidence import UNREADABLE, EvidenceScorer
 from accord.scorers.refusal import RefusalScorer

@@ -1,7 +1,7 @@
 """A user's function: what it returns is read strictly, what it raises is a row's reason."""
 
 import pytest
-from scripted import harmful
+from scripted_judge import harmful
 
 from accord.errors import SettingsError
 from accord.scorers.function import FunctionScorer

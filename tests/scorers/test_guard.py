@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from scripted import harmful
+from scripted_judge import harmful
 
 from accord.models.chat import ChatFormat
 from accord.policy import load_policy

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from scripted import ScriptedJudge
+from scripted_judge import ScriptedJudge
 
 from accord.models.completer import Completion
 from accord.scorers.pairwise import Pair, by_labels, by_words, judge_pairs

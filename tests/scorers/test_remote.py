@@ -1,7 +1,7 @@
 """A judge that answers in words: its own failures are nobody's compliance and nobody's refusal."""
 
 import pytest
-from scripted import ScriptedJudge, harmful, replies
+from scripted_judge import ScriptedJudge, harmful, replies
 
 from accord.models.completer import Completion
 from accord.policy import load_policy

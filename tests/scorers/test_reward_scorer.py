@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from scripted import harmful
+from scripted_judge import harmful
 
 from accord.errors import DataError, SettingsError
 from accord.models.reward import with_score_head

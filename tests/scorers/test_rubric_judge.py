@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from scripted import harmful
+from scripted_judge import harmful
 
 from accord.errors import PolicyError
 from accord.models.chat import ChatFormat
@@ -133,6 +133,18 @@ def test_verdicts_are_kept_and_each_part_of_the_key_counts(tiny_model, policy, t
     assert judged(rows, policy.model_copy(update={"hazards": (hazard,)}))[1] == 4
     tiny_model.tokenizer.chat_template += " "
     assert judged(rows)[1] == 4
+
+
+def test_each_rubric_is_computed_once_however_its_transcripts_are_mixed(tiny_model, policy, monkeypatch):
+    shared = []
+    monkeypatch.setattr(module, "label_shares", lambda *a: shared.append(common_prefix(a[2])) or label_shares(*a))
+    rows = [harmful(a, clause=clause) for a in ANSWERS for clause in ("violent-crimes", "")]
+    mixed = RubricJudge(tiny_model, policy).score_all(rows)
+    texts = [rubric(policy, clause, "harmful").text for clause in ("violent-crimes", "")]
+    assert len(shared) == 2
+    assert all(n > len(ChatFormat(tiny_model.tokenizer).opening(t)) - 2 for n, t in zip(shared, texts, strict=True))
+    apart = [RubricJudge(tiny_model, policy).score_all(rows[k::2]) for k in (0, 1)]
+    assert [s.value for s in mixed] == pytest.approx([apart[i % 2][i // 2].value for i in range(8)], rel=1e-3)
 
 
 def test_reasoning_is_written_first_and_kept_as_evidence(tiny_model, policy):

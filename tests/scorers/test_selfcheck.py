@@ -1,7 +1,7 @@
 """A scorer is trusted only after it got its known cases right."""
 
 import pytest
-from scripted import ScriptedJudge
+from scripted_judge import ScriptedJudge
 
 from accord.errors import NotMeasuredError
 from accord.policy import load_policy

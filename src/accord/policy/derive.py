@@ -1,4 +1,4 @@
-"""What is derived from a policy. Left out: annotation guidelines and judge rubrics."""
+"""What is derived from a policy; judge rubrics are in `rubric`. Left out: annotation guidelines."""
 
 from __future__ import annotations
 

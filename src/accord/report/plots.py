@@ -220,17 +220,17 @@ def shares(rows: Sequence[tuple[str, Estimate]], label: str) -> Picture | None:
         axes.grid(axis="x")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
-        axes.set_yticks(range(len(rows)), ["" if narrow else _label(name) for name, _ in rows])
+        axes.set_yticks(range(len(rows)), ["" if narrow else label_of(name) for name, _ in rows])
         for place, (name, e) in enumerate(rows):
             if narrow:
-                axes.text(-0.02, place - 0.4, _label(name), fontsize=8, va="center")
+                axes.text(-0.02, place - 0.4, label_of(name), fontsize=8, va="center")
             if e.value is None:
                 axes.text(0.01, place, "not measured", fontsize=8, color=MUTED, style="italic", va="center")
                 continue
             axes.errorbar(e.value, place, xerr=_bars(e), fmt="o", color=AFTER, markersize=5, elinewidth=1.2)
         return figure
 
-    return _picture(draw, f"{label}. " + " ".join(f"{name}: {_said(e)}." for name, e in rows))
+    return draw_picture(draw, f"{label}. " + " ".join(f"{name}: {_said(e)}." for name, e in rows))
 
 
 def reliability(bins: Sequence[CalibrationBin]) -> Picture | None:
@@ -264,7 +264,7 @@ def reliability(bins: Sequence[CalibrationBin]) -> Picture | None:
             )  # fmt: skip
         return figure
 
-    return _picture(draw, "Reliability. " + " ".join(
+    return draw_picture(draw, "Reliability. " + " ".join(
         f"Predicted {x:.2f}: {_said(observed)} of {observed.n}." for x, _, observed in drawn))  # fmt: skip
 
 

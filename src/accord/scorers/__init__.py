@@ -1,1 +1,1 @@
-"""Scorers read one transcript and say what happened, with their evidence; none writes a file or loads a model."""
+"""Scorers read transcripts and say what happened, with their evidence; none loads a model, and only a judge's cache writes."""

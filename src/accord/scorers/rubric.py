@@ -67,7 +67,7 @@ class RubricJudge:
         self.name = f"rubric:{loaded.name}"
         template = str(getattr(loaded.tokenizer, "chat_template", ""))
         self._judge = key_of(
-            loaded.fingerprint, str(loaded.model.dtype), template, str(reasoning_tokens), json.dumps(_FORMS)
+            loaded.fingerprint, str(loaded.model.dtype), template, str(reasoning_tokens), _VERDICT, json.dumps(_FORMS)
         )
 
     @property
@@ -87,7 +87,7 @@ class RubricJudge:
         prompts = {
             i: rubric_prompt(rubric_of[i].text, quoted(transcripts[i])[0], self._reasoning_tokens) for i in asked
         }
-        verdicts = self._verdicts(list(dict.fromkeys(prompts.values())))
+        verdicts = self._verdicts({prompts[i]: rubric_of[i].text for i in asked})
         return [
             score if score is not None else self._score(rubric_of[i], verdicts[prompts[i]])
             for i, score in enumerate(scores)
@@ -103,12 +103,20 @@ class RubricJudge:
         reason = f"{YES if yes else NO} by {cited}: P({YES}) {verdict.yes:.2f}, mass on labels {verdict.mass:.2f}"
         return Score(asked.if_yes if yes else asked.if_no, self.name, reason, verdict.reason, verdict.yes)
 
-    def _verdicts(self, prompts: Sequence[str]) -> Mapping[str, _Verdict | None]:
-        """Return the verdict on each distinct prompt; None where it does not fit the window."""
+    def _verdicts(self, prompts: Mapping[str, str]) -> Mapping[str, _Verdict | None]:
+        """Return the verdict on each prompt, given with its rubric's text; None where it does not fit the window."""
         keys = {prompt: key_of(self._judge, prompt) for prompt in prompts}
         kept = self._cache.get(list(keys.values())) if self._cache else {}
         found: dict[str, _Verdict | None] = {p: _Verdict(*json.loads(kept[k])) for p, k in keys.items() if k in kept}
-        new = self._compute([p for p in prompts if p not in found])
+        # Under one rubric prompts begin alike: one rubric after the other, so that each is computed once.
+        by_rubric: dict[str, list[str]] = {}
+        for prompt, text in prompts.items():
+            if prompt not in found:
+                by_rubric.setdefault(text, []).append(prompt)
+        new: dict[str, _Verdict | None] = {}
+        with ready(self._loaded):
+            for part in by_rubric.values():
+                new |= self._compute(part)
         if self._cache and new:
             self._cache.put({keys[p]: json.dumps([v.yes, v.mass, v.reason]) for p, v in new.items() if v is not None})
         return {**found, **new}
@@ -123,13 +131,12 @@ class RubricJudge:
         fitting = list(ids)
         if not fitting:
             return dict.fromkeys(prompts)
-        with ready(self._loaded):
-            reasons = self._reasons([ids[p] for p in fitting]) if self._reasoning_tokens else [""] * len(fitting)
-            asked = [
-                ids[p] + self._chat.opening(f"{r}\n{_VERDICT}" if r else _VERDICT)
-                for p, r in zip(fitting, reasons, strict=True)
-            ]
-            shares = label_shares(self._loaded, self._chat, asked, _FORMS)
+        reasons = self._reasons([ids[p] for p in fitting]) if self._reasoning_tokens else [""] * len(fitting)
+        asked = [
+            ids[p] + self._chat.opening(f"{r}\n{_VERDICT}" if r else _VERDICT)
+            for p, r in zip(fitting, reasons, strict=True)
+        ]
+        shares = label_shares(self._loaded, self._chat, asked, _FORMS)
         told = {p: _verdict(s, r) for p, s, r in zip(fitting, shares, reasons, strict=True)}
         return {p: told.get(p) for p in prompts}
 
