@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from inspect_ai.event import ModelEvent
 from inspect_ai.log import (
     EvalConfig,
     EvalDataset,
@@ -39,6 +40,7 @@ from inspect_ai.model import (
     ChatMessageSystem,
     ChatMessageTool,
     ChatMessageUser,
+    GenerateConfig,
     ModelOutput,
     ModelUsage,
 )
@@ -328,9 +330,12 @@ def _sample(attempt: Attempt, accepted: bool | None, model: str) -> EvalSample:
     messages: list[ChatMessage] = [_MESSAGES[m.role](content=m.content) for m in asked]
     score, failed = attempt.score, attempt.score.outcome is Outcome.ERROR
     said = f"{attempt.prefill}{attempt.answer}"
-    output = ModelOutput.from_content(model, said, "max_tokens" if attempt.truncated else "stop")
-    # What the prompt took is not known here, so it is not added.
-    output.usage = ModelUsage(output_tokens=attempt.n_tokens, total_tokens=attempt.n_tokens)
+    if failed:
+        output = ModelOutput(model=model, error=score.reason)
+    else:
+        output = ModelOutput.from_content(model, said, "max_tokens" if attempt.truncated else "stop")
+        # What the prompt took is not known here, so it is not added.
+        output.usage = ModelUsage(output_tokens=attempt.n_tokens, total_tokens=attempt.n_tokens)
     scores: dict[str, InspectScore] = {}
     if not failed:
         about = {"evidence": score.evidence, "value": score.value, "scorer": score.scorer}
@@ -350,7 +355,19 @@ def _sample(attempt: Attempt, accepted: bool | None, model: str) -> EvalSample:
         input=list(messages),
         target="",
         messages=messages if failed else [*messages, ChatMessageAssistant(content=said, model=model)],
-        output=ModelOutput(model=model, error=score.reason) if failed else output,
+        output=output,
+        # The viewer's first page of a sample shows its events.
+        events=[
+            ModelEvent(
+                model=model,
+                input=messages,
+                tools=[],
+                tool_choice="none",
+                config=GenerateConfig(),
+                output=output,
+                error=score.reason if failed else None,
+            )
+        ],
         scores=scores,
         metadata={**about_prompt, "attack": attempt.attack, _ROW: to_row(attempt)},
         error=EvalError(message=score.reason, traceback=score.reason, traceback_ansi=score.reason) if failed else None,
