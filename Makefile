@@ -29,7 +29,7 @@ check: $(STAMP)
 coverage: $(STAMP)
 	$(BIN)/python benchmarks/interval_coverage.py
 
-# Some hours on two cores; each takes --quick for a smoke run, and all but the last two hold Accord against TRL.
+# Some hours on two cores; each takes --quick for a smoke run, and all but the last three hold Accord against TRL.
 bench: $(STAMP)
 	$(BIN)/pip install -q -c constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks/objectives_vs_trl.py
@@ -42,6 +42,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/sft_vs_trl.py
 	$(BIN)/python benchmarks/kway_vs_pairs.py
 	$(BIN)/python benchmarks/rollout_vs_generate.py
+	$(BIN)/python benchmarks/campaign_overhead.py
 
 clean:
 	rm -rf $(VENV)

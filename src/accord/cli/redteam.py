@@ -66,6 +66,7 @@ def start(folder: Path, settings: RedTeamSettings, as_json: bool) -> None:
     from accord.cli.progress import make_progress
     from accord.recipes.red_team import ATTEMPTS, red_team
     from accord.redteam.summary import to_row
+    from accord.report.redteam_page import REDTEAM_FILE
 
     try:
         summary = red_team(settings, folder, make_progress())
@@ -79,7 +80,7 @@ def start(folder: Path, settings: RedTeamSettings, as_json: bool) -> None:
     else:
         print("\n".join(lines(summary)))
         if summary.overall.n_trials:
-            print(f"transcripts: {folder / ATTEMPTS}")
+            print(f"transcripts: {folder / ATTEMPTS}    report: {folder / REDTEAM_FILE}")
     if not summary.measured:
         raise NotMeasuredError(_nothing(summary))
 
@@ -132,8 +133,8 @@ def _told(e: Estimate) -> str:
 
 
 def _nothing(summary: CampaignSummary) -> str:
-    n = summary.overall.n_trials
-    causes = "; ".join(f"{count} × {cause}" for cause, count in summary.errors.items())
-    if not n:
+    overall = summary.overall
+    if not overall.n_trials:
         return "not measured (0 attempts): no goal to attack with; give a file of harmful prompts with --goals"
-    return f"not measured: {n} trials, 0 assessed" + (f" ({causes})" if causes else "")
+    causes = "; ".join(f"{n} × {reason}" for reason, n in overall.success.unscored.items())
+    return f"not measured: {overall.n_trials} trials, 0 assessed ({causes})"

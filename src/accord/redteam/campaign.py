@@ -20,22 +20,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from accord.errors import DataError, InputError, SettingsError
+from accord.errors import DataError, SettingsError
 from accord.models.coalesce import Coalescer
 from accord.models.completer import Completer, Completion, Request
 from accord.models.rollout import Sampling
 from accord.policy.schema import Policy
 from accord.redteam.attack import Attack
 from accord.redteam.bandit import Bandit, Cell, uniform_order
-from accord.redteam.journal import Journal
+from accord.redteam.journal import Journal, JournalError
 from accord.redteam.summary import Drawn, Trial, verdict
 from accord.redteam.target import Budget, BudgetSpentError, Judge, Target
 from accord.scorers.scorer import Scorer
 from accord.types import Attempt, Outcome, Progress, Prompt, Score, Transcript
 
 AT_ONCE = 256
-# So many adaptive trials at once: the bandit learns only from those that have ended.
-ADAPTIVE_AT_ONCE = 64
+# The bandit learns only from trials that have ended, so at most this part of its questions is in flight, or 16 trials.
+ADAPTIVE_PART, ADAPTIVE_AT_LEAST = 8, 16
 JUDGE_ROWS = 256
 # Where this many questions were asked and every one ended in an error, the model is taken for unreachable.
 UNREACHABLE_AFTER = 64
@@ -102,8 +102,6 @@ async def run_campaign(
                 completer, attacker or completer, attacks, goals, policy, judge, scorer.name, plan, journal, progress
             )
             return await campaign.run()
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror or error}; then ask the same again") from error
     finally:
         judge.close()
 
@@ -189,6 +187,13 @@ class Costs:
         known = attack in self._took_its_course or self._n_ended[attack] >= self._ENOUGH_TRIALS
         return self._most[attack] if known else self._cap
 
+    def fits(self, attack: str, left: int, reserved: int) -> bool:
+        """Whether a trial fits into `left` questions, of which running trials have reserved some.
+
+        Where none runs, what was seen of the attack so far decides: a small budget is then spent one trial after the other.
+        """
+        return self.wants(attack) <= left - reserved or (not reserved and self._most.get(attack, self._cap) <= left)
+
 
 class _Campaign:
     def __init__(
@@ -231,7 +236,8 @@ class _Campaign:
         await self._spend(lambda: cut_off.pop(0) if cut_off else None, AT_ONCE)
         if not self.n_begun["adaptive"]:
             await self._spend(self._next_uniform, AT_ONCE)
-        await self._spend(self._next_adaptive, ADAPTIVE_AT_ONCE)
+        free = self.plan.budget - self.spent.total()
+        await self._spend(self._next_adaptive, min(AT_ONCE, max(ADAPTIVE_AT_LEAST, free // ADAPTIVE_PART)))
         self.progress.finish(self._note())
         return tuple(self.trials)
 
@@ -270,7 +276,7 @@ class _Campaign:
             await self.attacks[attack](goal, target, budget, random.Random(f"{self.plan.seed}/{attack}/{goal.id}"))
         except BudgetSpentError:
             pass
-        except (SettingsError, DataError, OSError):
+        except (SettingsError, DataError, JournalError):
             raise
         except Exception as error:  # an attack's own fault is a fact about one trial, not the end of the campaign
             fault = f"the attack failed: {type(error).__name__}: {error}"
@@ -296,7 +302,7 @@ class _Campaign:
         reaches_for_all = sum(n * self.costs.wants(a) for a, n in self.n_left.items()) <= free
         share = self.plan.budget if reaches_for_all else int(self.plan.uniform_share * self.plan.budget)
         # The order is kept: to skip a dear trial for a cheap one would favour the cheap. A first trial always fits.
-        if self.spent["uniform"] + self.reserved + self.costs.wants(attack) > max(share, self.queries):
+        if not self.costs.fits(attack, max(share, self.queries) - self.spent["uniform"], self.reserved):
             return None
         self.n_begun["uniform"] += 1
         self.n_left[attack] -= 1
@@ -304,8 +310,8 @@ class _Campaign:
         return (attack, goal), "uniform"
 
     def _next_adaptive(self) -> tuple[Cell, Drawn] | None:
-        free = self.plan.budget - self.spent.total() - self.reserved
-        affordable = [attack for attack in self.attacks if self.costs.wants(attack) <= free]
+        left = self.plan.budget - self.spent.total()
+        affordable = [attack for attack in self.attacks if self.costs.fits(attack, left, self.reserved)]
         rng = random.Random(f"{self.plan.seed}/adaptive/{self.n_begun['adaptive']}")
         cell = self.bandit.choose(affordable, rng)
         if cell is None:

@@ -21,7 +21,7 @@ from typing import IO, Any, Self
 
 from accord.data.messages import messages_to_rows
 from accord.data.records import attempt_from_row, read_prompts, score_from_row, score_to_row, to_row, write_records
-from accord.errors import DataError
+from accord.errors import DataError, InputError
 from accord.models.completer import Completion, Request
 from accord.redteam.summary import Drawn, Trial
 from accord.types import Prompt, Score, Transcript
@@ -29,6 +29,10 @@ from accord.types import Prompt, Score, Transcript
 GOALS, ANSWERS, TRIALS = "goals.jsonl", "answers.jsonl", "trials.jsonl"
 Cell = tuple[str, str]
 """An attack and a goal's id."""
+
+
+class JournalError(InputError):
+    """The journal cannot be written: a campaign ends there, for what it did next would be lost."""
 
 
 class Past:
@@ -65,10 +69,16 @@ class Journal:
 
     Raises:
         DataError: a file holds what no journal wrote.
+        JournalError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, goals: Iterable[Prompt]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._answers = (folder / ANSWERS).open("a", encoding="ascii")
+            self._trials = (folder / TRIALS).open("a", encoding="ascii")
+        except OSError as error:
+            raise JournalError(f"cannot write {folder}: {error.strerror or error}") from error
         if not (folder / GOALS).exists():
             write_records(folder / GOALS, goals)
         rows = _whole_rows(folder / TRIALS, mend=True)
@@ -79,8 +89,6 @@ class Journal:
             cell = row["attack"], row["goal"]
             if cell not in self.ended:
                 self._past[cell].add(row)
-        self._answers: IO[str] = (folder / ANSWERS).open("a", encoding="ascii")
-        self._trials: IO[str] = (folder / TRIALS).open("a", encoding="ascii")
 
     def __enter__(self) -> Self:
         return self
@@ -134,8 +142,11 @@ def read_trials(folder: Path) -> tuple[Trial, ...]:
 
 def _add(file: IO[str], cell: Cell, row: Mapping[str, Any]) -> None:
     # One write, handed to the operating system at once: what a kill of this process can cut short is the last line at most.
-    file.write(json.dumps({"attack": cell[0], "goal": cell[1], **row}, allow_nan=False) + "\n")
-    file.flush()
+    try:
+        file.write(json.dumps({"attack": cell[0], "goal": cell[1], **row}, allow_nan=False) + "\n")
+        file.flush()
+    except OSError as error:
+        raise JournalError(f"cannot write {file.name}: {error.strerror or error}; then ask the same again") from error
 
 
 def _whole_rows(path: Path, mend: bool = False) -> list[dict[str, Any]]:
