@@ -100,7 +100,7 @@ def test_findings_are_grouped_and_answers_folded():
     assert [(c.name, c.n) for c in find_clusters(evidence(trials, one))] == [("cluster 1a2b", 3)]
     page = render_redteam(evidence(trials, one))
     seen = text_of(page)
-    assert "3 successes in 1 clusters by meaning" in seen
+    assert "Successes: 3, grouped by meaning into 1" in seen
     assert seen.index("Offensive content.") < seen.index("cluster 1a2b")
     folds = [a for tag, a in Tags(page).tags if tag == "details" and a.get("class") == "fold"]
     assert len(folds) == 3
