@@ -155,6 +155,7 @@ class Attempt:
 
     Under an attack `prompt` is the goal in plain words; `sent` is the conversation that was put to the model instead of it,
     `prefill` the beginning of the answer that was put in its mouth, and `queries` how many times the model was asked up to here.
+    `note` is what a reader must know beside that: an attacker that wrote nothing usable, a translation that was judged.
     """
 
     id: str
@@ -169,6 +170,7 @@ class Attempt:
     sent: Conversation = ()
     prefill: str = ""
     queries: int = 1
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ def test_stats_01_nothing_scored_is_not_measured():
     assert (e.value, e.low, e.high, e.n, e.n_unscored) == (None, None, None, 0, 3)
     assert estimate(result([])).value is None
     assert over_all(result([])) is None
+    assert over_all(result(["timed out"] * 3)) is None
     assert error_share([]) is None
 
 

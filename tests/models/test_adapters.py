@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from accord.errors import SettingsError
-from accord.models.adapters import add_lora, merged, n_layers, scaled
+from accord.models.adapters import add_lora, fold_strength, merged, n_layers, scaled
 
 KINDS = ["lora", "dora", "rslora"]
 IDS = torch.tensor([[0, 30, 31, 32, 50, 51, 1], [0, 99, 98, 97, 96, 95, 1]])
@@ -177,3 +177,14 @@ def test_a_model_without_adapters_is_left_alone(tiny_model):
     before = logits(tiny_model.model)
     with merged(tiny_model.model), scaled(tiny_model.model, 0):
         assert torch.equal(logits(tiny_model.model), before)
+
+
+@pytest.mark.parametrize("kind", ["lora", "rslora"])
+def test_a_strength_that_is_folded_in_is_what_scaled_does_for_a_while(tiny_model, kind):
+    model = trained_lora(tiny_model, kind=kind)
+    before = logits(model)
+    with scaled(model, 1.25):
+        for_a_while = logits(model)
+    fold_strength(model, 1.25)
+    torch.testing.assert_close(logits(model), for_a_while)
+    assert not torch.allclose(for_a_while, before)

@@ -65,6 +65,7 @@ def test_clause_names_the_nearest():
 def test_hash_follows_meaning_not_layout():
     policy = parse_policy(GOOD)
     assert len(policy.hash) == 64
+    assert parse_policy(GOOD + "\ngates:\n  - {measure: capability, at_least: 0.5}\n").hash == policy.hash
     assert parse_policy("# a comment\n" + GOOD.replace("[scam scripts]", "\n      - scam scripts")).hash == policy.hash
     assert parse_policy(GOOD.replace("scam scripts", "scam script")).hash != policy.hash
     assert Policy.model_validate_json(policy.model_dump_json()).hash == policy.hash

@@ -3,6 +3,7 @@
 import csv
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ from accord.data.near_duplicates import nearest
 from accord.data.records import read_choices, read_demonstrations, read_prompts
 from accord.policy import load_policy
 from accord.scorers.refusal import RefusalScorer
-from accord.starter import capability_path, demonstrations_path, policy_path, verify_path
+from accord.starter import capability_path, demonstrations_path, discover_path, policy_path, verify_path
 from accord.types import Message, Outcome, Prompt, last_user_text
 
 DEMONSTRATIONS = read_demonstrations(demonstrations_path())
 VERIFY = read_prompts(verify_path())
+DISCOVER = read_prompts(discover_path()).prompts
 POLICY = load_policy(policy_path())
 
 
@@ -56,6 +58,18 @@ def test_no_verify_prompt_is_near_a_training_prompt():
     train = [d.prompt for d in DEMONSTRATIONS]
     assert_no_leak(train, VERIFY.prompts)
     assert nearest(VERIFY.prompts, train, threshold=0.6) == []
+
+
+def test_discover_prompts_come_in_pairs_of_every_hazard_and_share_no_family_with_training_or_verify():
+    counts = Counter((p.clause, p.kind) for p in DISCOVER)
+    assert counts == {(h.id, kind): 6 for h in POLICY.hazards for kind in ("harmful", "contrast")}
+    assert all(count == 2 for count in Counter(p.pair for p in DISCOVER).values())
+    assert {p.split for p in DISCOVER} == {"discover"}
+    others = [*(d.prompt for d in DEMONSTRATIONS), *VERIFY.prompts]
+    assert not {p.family for p in DISCOVER} & {p.family for p in others}
+    assert len({p.family for p in DISCOVER}) == len(DISCOVER)
+    assert nearest(DISCOVER, others, threshold=0.7) == []
+    assert_no_leak([replace(p, split="train") for p in DISCOVER], VERIFY.prompts)
 
 
 def _surface(prompt: Prompt) -> dict[str, float]:

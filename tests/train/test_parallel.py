@@ -18,7 +18,7 @@ from torch import nn
 
 from accord.errors import SettingsError
 from accord.models import sharded
-from accord.models.sharded import sharding_asked
+from accord.models.sharded import as_fsdp2, sharding_asked
 from accord.models.tree import Tree
 from accord.train import parallel
 from accord.train.parallel import share_of
@@ -33,8 +33,11 @@ fsdp_config:
 mixed_precision: 'no'
 num_machines: 1
 num_processes: 2
+main_process_port: 0
 use_cpu: true
 """
+# What `accelerate launch` hands on of a deepspeed_config. Its launcher needs the package deepspeed, which nothing else here does.
+ZERO3 = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}
 
 
 # Of runs in which layers stay whole from their forward to their backward pass (ZeRO-2).
@@ -119,7 +122,7 @@ def test_what_is_saved_of_spread_weights_is_the_whole_model(found, problem):
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_USE_FSDP": "false"}, "FSDP2"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_USE_FSDP": "false"}, "as_fsdp2"),
         ({"FSDP_VERSION": "1"}, "fsdp_version: 2"),
         ({"FSDP_OFFLOAD_PARAMS": "true"}, "fsdp_offload_params: false"),
         ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, "--checkpointing"),
@@ -130,6 +133,29 @@ def test_other_ways_of_spreading_are_refused_with_what_to_do(asked, says, monkey
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=says):
         sharding_asked()
+
+
+@pytest.mark.parametrize(
+    ("stage", "spread", "reshard"),
+    [("0", False, "false"), ("1", True, "false"), ("2", True, "false"), ("3", True, "true")],
+)
+def test_a_deepspeed_configuration_is_run_by_fsdp2(stage, spread, reshard, monkeypatch):
+    given = {**ZERO3, "ACCELERATE_DEEPSPEED_ZERO_STAGE": stage, "ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE": "none"}
+    for name, value in (as_fsdp2(given) | {"WORLD_SIZE": "2"}).items():
+        monkeypatch.setenv(name, value)
+    assert sharding_asked() is spread
+    assert os.environ["FSDP_RESHARD_AFTER_FORWARD"] == reshard
+
+
+def test_what_a_deepspeed_configuration_asks_beyond_spreading_is_refused():
+    assert as_fsdp2({}) == {}
+    for name, value, says in (
+        ("OFFLOAD_OPTIMIZER_DEVICE", "cpu", "offload_optimizer_device: none"),
+        ("OFFLOAD_PARAM_DEVICE", "nvme", "offload_param_device: none"),
+        ("CONFIG_FILE", "ds.json", "zero_stage"),
+    ):
+        with pytest.raises(SettingsError, match=says):
+            as_fsdp2({**ZERO3, f"ACCELERATE_DEEPSPEED_{name}": value})
 
 
 def test_one_process_alone_spreads_nothing(monkeypatch):

@@ -32,6 +32,9 @@ def align(
     baseline_share: float = typer.Option(
         None, help="Part of the verify prompts for baselines and changed system prompts."
     ),
+    rounds: int = typer.Option(
+        1, help="Rounds: each after the first red-teams, repairs what it finds, trains and proves it."
+    ),
     limit: int = typer.Option(0, help="Use only so many rows of each kind: a smoke run."),
     seed: Seed = 0,
     track: Track = [],  # noqa: B006 (Typer reads it)
@@ -57,6 +60,7 @@ def align(
         precision=precision,  # type: ignore[arg-type]
         **adapted_layers(layers, method),
         rank=rank,
+        rounds=rounds,
         limit=limit,
         seed=seed,
         **{name: value for name, value in given.items() if value is not None},

@@ -114,6 +114,14 @@ def _register(arguments: Sequence[str]) -> None:
         app.add_typer(group, name=name)
 
 
+def _spread_as_asked() -> None:
+    """Read a DeepSpeed configuration of `accelerate launch` before anything else looks at the environment."""
+    if "ACCELERATE_USE_DEEPSPEED" in os.environ:
+        from accord.models.sharded import as_fsdp2
+
+        os.environ.update(as_fsdp2(os.environ))
+
+
 def main() -> None:
     """Run the command line; end with the exit code that the result asks for."""
     debug = "--debug" in sys.argv
@@ -123,6 +131,7 @@ def main() -> None:
         warnings.simplefilter("ignore")
     _register(arguments)
     try:
+        _spread_as_asked()
         code = app(arguments, standalone_mode=False)
     except click.exceptions.Abort:
         code = 130

@@ -36,15 +36,11 @@ def evaluate_model(
     max_errors: float = typer.Option(
         MAX_ERRORS, min=0.0, max=1.0, help="The share of failed requests above which the end is exit code 1."
     ),
-    list_: bool = typer.Option(False, "--list", help="Say what suites there are, and do nothing."),
     json_: bool = typer.Option(False, "--json", help="Print the results as JSON."),
 ) -> None:
     """Evaluate a model; asking the same again in the same folder asks only what has no answer yet."""
-    if list_:
-        _list()
-        return
     from accord.cli.progress import make_progress
-    from accord.evals.evaluation import OWN_SUITES, choose, evaluate
+    from accord.evals.evaluation import OWN_SUITES, choose, evaluate, needs_model, refuse_unmeasured
     from accord.evals.results import RESULTS, error_share
     from accord.models.opening import open_completer
     from accord.models.rollout import Sampling
@@ -65,15 +61,17 @@ def evaluate_model(
     }  # fmt: skip
 
     async def work() -> Evaluation:
-        completer = open_completer(model, precision)  # type: ignore[arg-type]  # checked where it is loaded
+        # checked where it is loaded
+        completer = open_completer(model, precision) if needs_model(suites) else None  # type: ignore[arg-type]
         try:
             run = open_run(folder, asked, machine_facts())
             sampling = Sampling(temperature=temperature, seed=seed)
             return await evaluate(
-                completer, suites, skipped, document, prompt, sampling, scorer, run, make_progress()
+                completer, model, suites, skipped, document, prompt, sampling, scorer, run, make_progress()
             )  # fmt: skip
         finally:
-            await completer.close()
+            if completer:
+                await completer.close()
 
     evaluation = asyncio.run(work())
     if json_:
@@ -81,6 +79,7 @@ def evaluate_model(
     else:
         print("\n".join(lines(evaluation)))
         print(f"results: {folder / RESULTS}    answers: {folder / 'stages'}")
+    refuse_unmeasured(evaluation)
     share = error_share(evaluation.results)
     if share is not None and share > max_errors:
         raise GateError(
@@ -147,11 +146,3 @@ def _system(text: str) -> str:
         return Path(text).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--system {text}: cannot be read as text: {error}") from error
-
-
-def _list() -> None:
-    from accord.evals.evaluation import ROOM
-    from accord.resolve import names_in, resolve
-
-    for name in names_in(ROOM):
-        print(f"{name:<16} {(resolve(ROOM, name).__doc__ or '').splitlines()[0]}")

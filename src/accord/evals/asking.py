@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from accord.data.records import read_attempts, write_records
 from accord.errors import AccordError, DataError, ModelError
-from accord.evals.suite import Chosen, Item, Problem, Question, Ranked, Recorded, Solved
+from accord.evals.suite import Chosen, Given, Problem, Question, Ranked, Recorded, Solved
 from accord.models.completer import Ability, Completer, Completion, Request
 from accord.models.load import window
 from accord.models.local import LocalCompleter
@@ -84,24 +84,29 @@ async def ask(
     journal = Journal(folder / JOURNAL)
     failures: dict[str, tuple[str, bool]] = {}
     # Items of like length are asked one after another: a local model pads a batch to its longest.
-    missing = sorted((i for i in chosen.items if i.id not in journal.rows), key=lambda i: (_length(i), i.id))
+    asked = [i for i in chosen.items if not isinstance(i, Given) and i.id not in journal.rows]
+    missing = sorted(asked, key=lambda i: (_length(i), i.id))
     progress.start(chosen.name, len(chosen.items), "items")
     progress.advance(len(chosen.items) - len(missing))
 
-    async def one(item: Item, work: Coroutine[Any, Any, dict[str, Any]]) -> None:
+    async def one(item: Prompt | Question | Problem) -> None:
         try:
-            journal.add({"id": item.id, **await work})
+            if isinstance(item, Question):
+                journal.add({"id": item.id, **await _rank(completer, item, before)})
+            else:
+                journal.add({"id": item.id, **await _answer(completer, item, before, sampling)})
         except _FailedError as failed:
             failures[item.id] = (str(failed), failed.is_error)
         progress.advance()
 
+    tasks = [asyncio.create_task(one(item)) for item in missing]
     try:
-        tasks = (
-            one(i, _rank(completer, i, before) if isinstance(i, Question) else _answer(completer, i, before, sampling))
-            for i in missing
-        )
         await asyncio.gather(*tasks)
     finally:
+        # What is still asked for when one item fails for another reason, or at Ctrl-C, must not write to a closed journal.
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         journal.close()
     progress.finish()
     return _recorded(completer.name, chosen, journal.rows, failures, before, sampling, scorer, folder)
@@ -146,7 +151,7 @@ def _unfit(completer: Completer, messages: Conversation, choices: Sequence[str])
     return f"{n} tokens do not fit the model's window of {limit}" if n > limit else ""
 
 
-def _length(item: Item) -> int:
+def _length(item: Prompt | Question | Problem) -> int:
     asked = sum(len(message.content) for message in item.messages)
     return asked + (sum(map(len, item.choices)) if isinstance(item, Question) else 0)
 
@@ -172,10 +177,10 @@ def _recorded(
             ranked.append(Ranked(item, logps, f"error: {reason}" if error else reason, error))
         elif isinstance(item, Problem):
             solved.append(Solved(item, row["text"], row["truncated"]) if row else Solved(item, "", error=reason))
-        else:
+        elif isinstance(item, Prompt):
             prompts.append(item)
     attempts = _scored(model, prompts, rows, failures, before, sampling, scorer, folder)
-    return Recorded(attempts, tuple(ranked), tuple(solved))
+    return Recorded(attempts, tuple(ranked), tuple(solved), tuple(i for i in chosen.items if isinstance(i, Given)))
 
 
 def _scored(

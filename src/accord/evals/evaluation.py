@@ -10,7 +10,7 @@ from typing import Any
 from accord.errors import ModelError, NotMeasuredError, SettingsError, nearest
 from accord.evals.asking import ask
 from accord.evals.results import Evaluation, SuiteResult, error_share, within, write_results
-from accord.evals.suite import Chosen, SkippedError, Suite, content_hash, limited
+from accord.evals.suite import Chosen, Given, Recorded, SkippedError, Suite, content_hash, limited
 from accord.models.completer import Completer
 from accord.models.local import LocalCompleter
 from accord.models.rollout import Sampling
@@ -71,8 +71,14 @@ def _suite(text: str) -> tuple[str, Suite]:
     return name.rsplit(":", 1)[-1].replace("-", "_"), suite
 
 
+def needs_model(suites: Sequence[Chosen]) -> bool:
+    """Whether anything is to be asked; what was measured elsewhere needs no model."""
+    return any(not isinstance(item, Given) for chosen in suites for item in chosen.items)
+
+
 async def evaluate(
-    completer: Completer,
+    completer: Completer | None,
+    model: str,
     suites: Sequence[Chosen],
     skipped: dict[str, str],
     policy: Policy,
@@ -84,26 +90,27 @@ async def evaluate(
 ) -> Evaluation:
     """Run the suites into `run`, write `results.json`, and return what it holds; a suite the model cannot be asked is skipped.
 
-    `sampling` gives seed and temperature; how long an answer may be is the suite's own.
-
-    Raises:
-        NotMeasuredError: not one item of any suite has a value; the results are written all the same.
+    `sampling` gives seed and temperature; how long an answer may be is the suite's own. There may be no `completer` where
+    nothing is asked (`needs_model`).
     """
     before: Conversation = (Message("system", system),) if system else ()
     results: list[SuiteResult] = []
     skipped = dict(skipped)
     for chosen in suites:
         own = replace(sampling, max_new_tokens=chosen.suite.about.max_new_tokens)
-        stage = run.stage(chosen.name, _key(completer, chosen, system, own))
-        try:
-            recorded = await ask(completer, chosen, before, own, scorer, stage.folder, progress)
-        except ModelError as why:
-            skipped[chosen.name] = str(why)
-            continue
+        if completer is None or not needs_model([chosen]):
+            recorded = Recorded(given=tuple(item for item in chosen.items if isinstance(item, Given)))
+        else:
+            stage = run.stage(chosen.name, _key(completer, chosen, system, own))
+            try:
+                recorded = await ask(completer, chosen, before, own, scorer, stage.folder, progress)
+            except ModelError as why:
+                skipped[chosen.name] = str(why)
+                continue
         results += [_complete(r, chosen, scorer) for r in chosen.suite.measure(recorded, policy)]
-    evaluation = Evaluation(completer.name, completer.fingerprint, sampling.seed, system, tuple(results), skipped)
+    fingerprint = completer.fingerprint if completer else ""
+    evaluation = Evaluation(model, fingerprint, sampling.seed, system, tuple(results), skipped)
     write_results(run.folder, evaluation)
-    refuse_unmeasured(evaluation)
     return evaluation
 
 

@@ -134,11 +134,11 @@ def grouped(result: SuiteResult) -> GroupedMean:
 
 
 def over_all(result: SuiteResult) -> float | None:
-    """Return the mean over all items, unscored ones counted against the model; None where nothing was asked.
+    """Return the mean over all items, unscored ones counted against the model; None where nothing was scored.
 
     Beside the mean of what was scored this is the other end: accuracy 5 of 6 with 4 errors is 5 of 10 over all.
     """
-    if not result.items:
+    if all(item.value is None for item in result.items):
         return None
     worst = result.low if result.higher_is_better else result.high
     return sum(worst if item.value is None else item.value for item in result.items) / len(result.items)

@@ -2,7 +2,8 @@
 
 A suite is one file of `accord.evals.suites`. Its constructor's fields are its options, its docstring its row in the docs. It asks
 in one of three ways: a prompt whose answer a scorer reads, a question whose choices are compared by likelihood, or a problem
-whose answer must match. It never asks a model itself, so that every suite is run, cached and resumed by the same runner.
+whose answer must match; or it is given what was measured elsewhere. It never asks a model itself, so that every suite is run,
+cached and resumed by the same runner.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from accord.errors import AccordError
+from accord.errors import AccordError, DataError
 from accord.evals.results import SuiteResult
 from accord.policy.schema import Policy
 from accord.types import Attempt, Conversation, Message, Prompt
@@ -23,7 +24,10 @@ from accord.types import Attempt, Conversation, Message, Prompt
 class Question:
     """A question answered by likelihood. `right` indexes the choices that are right; `group` is its subtask.
 
-    `marks` say what each choice stands for, where a suite asks more than whether it is right: the stereotype, a user's opinion.
+    `marks` say what each choice stands for, where a suite asks more than whether it is right.
+
+    Raises:
+        DataError: choices that cannot be told apart or say nothing, or none of them right.
     """
 
     id: str
@@ -33,6 +37,16 @@ class Question:
     family: str
     group: str = ""
     marks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.choices) < 2 or not all(isinstance(c, str) and c.strip() for c in self.choices):
+            raise DataError(f"the choices are {self.choices!r:.80}; expected at least two texts")
+        if len(set(self.choices)) < len(self.choices):
+            raise DataError(f"two choices are equal, so they cannot be told apart: {self.choices!r:.80}")
+        if not self.right or not set(self.right) <= set(range(len(self.choices))):
+            raise DataError(
+                f"of {len(self.choices)} choices {self.right!r:.40} are to be right; expected at least one of them"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +60,19 @@ class Problem:
     group: str = ""
 
 
-Item = Prompt | Question | Problem
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was measured elsewhere: nothing is asked. `value` None, and why, where it was not; `error` where it failed."""
+
+    id: str
+    family: str
+    value: float | None
+    reason: str = ""
+    group: str = ""
+    error: bool = False
+
+
+Item = Prompt | Question | Problem | Given
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +102,7 @@ class Recorded:
     attempts: tuple[Attempt, ...] = ()
     ranked: tuple[Ranked, ...] = ()
     solved: tuple[Solved, ...] = ()
+    given: tuple[Given, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

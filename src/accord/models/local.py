@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TypeVar
 
 import torch
 
-from accord.errors import DataError
+from accord.errors import DataError, ModelError
 from accord.models.adapters import merged
 from accord.models.chat import ChatFormat
 from accord.models.coalesce import Coalescer
-from accord.models.completer import Ability, Completion, Request
+from accord.models.completer import Ability, Completer, Completion, Request
 from accord.models.head import token_logps
 from accord.models.load import LoadedModel, window
 from accord.models.packed import packed
@@ -23,14 +26,39 @@ from accord.models.tree import FORWARD_TOKENS, Tree, answer_states, head_weight
 from accord.types import Conversation
 
 MAX_ROWS = 64
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class WhiteBox:
-    """What an attack with gradients works on."""
+    """What an attack with gradients works on. `alone` is held by whatever computes: a model's attention is switched for a while."""
 
     loaded: LoadedModel
     chat: ChatFormat
+    alone: Lock = field(default_factory=Lock)
+
+    async def run(self, work: Callable[[], _T]) -> _T:
+        """Return what `work` computes with the model, in a thread, with no answer being sampled meanwhile."""
+
+        def locked() -> _T:
+            with self.alone:
+                return work()
+
+        return await asyncio.to_thread(locked)
+
+
+def white_box_of(completer: Completer) -> WhiteBox:
+    """Return the model behind a completer.
+
+    Raises:
+        ModelError: it gives no gradients.
+    """
+    box = getattr(completer, "white_box", None)
+    if isinstance(box, WhiteBox) and Ability.GRADIENTS in completer.abilities:
+        return box
+    raise ModelError(
+        f"'{completer.name}' gives no gradients: attack the weights themselves, as a model's folder, a run, a hub id or 'starter'"
+    )
 
 
 class LocalCompleter:
@@ -44,8 +72,8 @@ class LocalCompleter:
         self._held = ExitStack()
         self._held.enter_context(merged(loaded.model))
         self._held.enter_context(packed(loaded.model))
-        self._complete = Coalescer(self._complete_all, max_rows)
-        self._logps = Coalescer(self._logps_all, max_rows)
+        self._complete = Coalescer(self.complete_all, max_rows)
+        self._logps = Coalescer(self.logps_all, max_rows)
 
     async def complete(self, request: Request) -> Completion:
         """Sample an answer together with whatever else is asked for now; one that exceeds the window is an error."""
@@ -63,7 +91,8 @@ class LocalCompleter:
 
     def complete_all(self, requests: Sequence[Request]) -> list[Completion]:
         """Answer many requests at once, without an event loop."""
-        return self._complete_all(requests)
+        with self.white_box.alone:
+            return self._complete_all(requests)
 
     def _complete_all(self, requests: Sequence[Request]) -> list[Completion]:
         model, chat = self.white_box.loaded.model, self.white_box.chat
@@ -88,6 +117,11 @@ class LocalCompleter:
             for (i, _), rollout in zip(rows, rollouts, strict=True):
                 done[i] = Completion(chat.decode(rollout.ids), len(rollout.ids), rollout.truncated)
         return [done[i] for i in range(len(requests))]
+
+    def logps_all(self, rows: Sequence[tuple[Conversation, tuple[str, ...]]]) -> list[tuple[float, ...]]:
+        """As `logps`, for many conversations at once, without an event loop."""
+        with self.white_box.alone:
+            return self._logps_all(rows)
 
     def _logps_all(self, rows: Sequence[tuple[Conversation, tuple[str, ...]]]) -> list[tuple[float, ...]]:
         model, chat = self.white_box.loaded.model, self.white_box.chat

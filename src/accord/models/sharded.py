@@ -8,7 +8,7 @@ be taken from the head's weight directly. Whatever runs the model, or a part of 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
 
@@ -40,8 +40,7 @@ def sharding_asked() -> bool:
     """
     if _launched_with("DEEPSPEED"):
         raise SettingsError(
-            "DeepSpeed is not supported; FSDP2 spreads the same (fsdp_version: 2; fsdp_reshard_after_forward: true is ZeRO-3, "
-            "false is ZeRO-2)"
+            "DeepSpeed's engine is not used; `accord` runs its configuration through FSDP2 (`as_fsdp2`)"
         )
     if not _launched_with("FSDP"):
         return False
@@ -54,6 +53,38 @@ def sharding_asked() -> bool:
         if wrong:
             raise SettingsError(f"the Accelerate configuration's fsdp_config asks for {said}")
     return n_launched() > 1
+
+
+def as_fsdp2(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what to set in the environment so that FSDP2 spreads what a DeepSpeed configuration of Accelerate's asks to spread.
+
+    ZeRO-3 spreads weights, gradients and the optimiser's state; ZeRO-1 and ZeRO-2 bring a layer's weights together once, for its
+    forward and its backward pass; stage 0 spreads nothing (Rajbhandari et al. 2020, arXiv 1910.02054, §5). Empty where DeepSpeed is
+    not asked for. With FSDP2 the losses, the checkpoints and the saved model are those of any other launch.
+
+    Raises:
+        SettingsError: the configuration asks for offloading, or stands in a file of DeepSpeed's own.
+    """
+    if environment.get("ACCELERATE_USE_DEEPSPEED", "").lower() != "true":
+        return {}
+    asked = {name: environment.get(f"ACCELERATE_DEEPSPEED_{name}", "none") for name in _DEEPSPEED}
+    for name, said in _DEEPSPEED.items():
+        if asked[name].lower() not in ("none", ""):
+            raise SettingsError(f"the Accelerate configuration's deepspeed_config asks for {said}")
+    stage = environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
+    return {
+        "ACCELERATE_USE_DEEPSPEED": "false",
+        "ACCELERATE_USE_FSDP": "false" if stage == "0" else "true",
+        "FSDP_VERSION": "2",
+        "FSDP_RESHARD_AFTER_FORWARD": "true" if stage == "3" else "false",
+    }
+
+
+_DEEPSPEED = {
+    "OFFLOAD_OPTIMIZER_DEVICE": "an offloaded optimiser, which is not supported; set offload_optimizer_device: none",
+    "OFFLOAD_PARAM_DEVICE": "offloaded parameters, which are not supported; set offload_param_device: none",
+    "CONFIG_FILE": "a file of DeepSpeed's own (deepspeed_config_file), which is not read; write zero_stage beside it instead",
+}
 
 
 def n_launched() -> int:

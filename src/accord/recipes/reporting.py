@@ -28,7 +28,7 @@ from accord.policy import Policy
 from accord.recipes.settings import AlignSettings
 from accord.recipes.training import Trainee, save_model
 from accord.report.assessment import assess
-from accord.report.evidence import Evidence, TrainingStage
+from accord.report.evidence import Evidence, RoundEvidence, TrainingStage
 from accord.report.model_card import model_card
 from accord.report.page import write_report
 from accord.runs.atomic import sync_folder
@@ -83,7 +83,10 @@ def write_outputs(
     policy: Policy,
     trainee: Trainee,
     conditions: Sequence[Condition],
+    aligned: str,
     curve: Curve,
+    strength: float,
+    rounds: Sequence[RoundEvidence],
     stages: Sequence[StageRecord],
     findings: Sequence[Finding],
     scorer: RefusalScorer,
@@ -101,7 +104,8 @@ def write_outputs(
         model_fingerprint=trainee.loaded.fingerprint,
         policy=policy,
         conditions=tuple(conditions),
-        aligned="aligned",
+        aligned=aligned,
+        rounds=tuple(rounds),
         scorer=SCORER_SENTENCE,
         gates=policy.round_gates,
         curve=curve.points,
@@ -124,7 +128,7 @@ def write_outputs(
     write_records(run.folder / "findings.jsonl", findings)
     _replace_folder(
         run.folder / "model",
-        lambda folder: save_model(trainee, folder, model_card(evidence), curve.chosen, evidence.model_name),
+        lambda folder: save_model(trainee, folder, model_card(evidence), strength, evidence.model_name),
     )
     page = write_report(evidence, run.folder)
     run.record(

@@ -1,7 +1,7 @@
-"""One round of the loop on one model: probe, learn (demonstrations, then own failures), verify, report.
+"""The loop on one model: probe, learn (demonstrations, then own failures), verify, report; later rounds go on from there.
 
-Every stage is asked of the run by the hash of its inputs; a finished one is read back. What is left out of this first form:
-attacks, judges other than the refusal scorer, several rounds.
+Every stage is asked of the run by the hash of its inputs; a finished one is read back. Left out: judges other than the refusal
+scorer.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from accord.data.checks import read_comparisons
 from accord.data.failures import finding_of
+from accord.data.records import read_prompts
 from accord.errors import NotMeasuredError
 from accord.evals.runner import Setting, answer_choices, attempt_prompts
 from accord.evals.summary import ChoiceResult, Condition
@@ -27,6 +28,7 @@ from accord.policy import Policy, system_prompt
 from accord.recipes.material import Material
 from accord.recipes.operating_point import Curve, choose_prompts, choose_scale, measure_curve
 from accord.recipes.reporting import StageRecord, write_outputs
+from accord.recipes.rounds import LaterRound, LaterRounds, evidence_of
 from accord.recipes.settings import AlignSettings
 from accord.recipes.training import (
     Trainee,
@@ -42,6 +44,7 @@ from accord.recipes.training import (
 )
 from accord.runs.folder import Run, Stage
 from accord.scorers.refusal import RefusalScorer
+from accord.starter import discover_path
 from accord.train.offline import TrainResult
 from accord.types import Attempt, Choice, Finding, Message, Progress, Prompt, acceptable
 
@@ -79,15 +82,20 @@ def run_round(
         **material.hashes,
         "settings": settings.asked(),
     }
-    round_ = _Round(run, settings, material, loaded, progress, shared)
+    round_ = Round(run, settings, material, loaded, progress, shared)
     conditions = [*round_.probe()]
     _refuse_unmeasured(conditions[0])
     sft = round_.learn_sft()
     dpo, n_pairs = round_.learn_dpo()
     curve = round_.operating_point()
-    conditions += round_.verify(curve.chosen)
-    _refuse_unmeasured(conditions[-3])
-    findings = find_failures(conditions, material.policy, (BASE, ALIGNED))
+    with scaled(round_.trainee.model, curve.chosen):
+        conditions.append(round_.verify("verify", ALIGNED))
+        _refuse_unmeasured(conditions[-1])
+        if settings.rounds == 1:
+            conditions += round_.verify_prompted("verify", ALIGNED)
+    later = later_rounds(round_, curve.chosen, conditions) if settings.rounds > 1 else ()
+    released = later[-1].after.name if later else ALIGNED
+    findings = find_failures(conditions, material.policy, (BASE, released))
     spent = float(run.manifest().get("seconds", 0.0)) + clock() - began
     run.record(seconds=spent)
     return write_outputs(
@@ -97,10 +105,23 @@ def run_round(
         policy=material.policy,
         trainee=round_.trainee,
         conditions=conditions,
+        aligned=released,
         curve=curve,
+        # Later rounds began by folding the chosen strength in.
+        strength=1.0 if later else curve.chosen,
+        rounds=tuple(evidence_of(round_) for round_ in later),
         stages=(
             StageRecord("SFT", round_.sft_words, len(material.demonstrations), sft),
             StageRecord("DPO", f"DPO on {n_pairs} pairs, the model's own failures first", n_pairs, dpo),
+            *(
+                StageRecord(
+                    f"Round {r.number}",
+                    f"SFT on {len(r.lesson.findings)} repaired findings",
+                    len(r.lesson.rows),
+                    r.trained,
+                )
+                for r in later
+            ),
         ),
         findings=findings,
         scorer=round_.scorer,
@@ -110,7 +131,7 @@ def run_round(
     )
 
 
-class _Round:
+class Round:
     """The stages of one round over one run folder."""
 
     def __init__(
@@ -173,7 +194,7 @@ class _Round:
         """Demonstrations."""
         return train_stage(
             self.trainee,
-            self._stage("sft", {}),
+            self.stage("sft", {}),
             lambda folder: train_on_demonstrations(
                 self.trainee, self.material.demonstrations, self.settings, folder, self.progress
             ),
@@ -197,7 +218,7 @@ class _Round:
         objective = pair_objective("dpo", beta=self.settings.dpo_beta)
         result = train_stage(
             self.trainee,
-            self._stage("dpo", {}),
+            self.stage("dpo", {}),
             lambda folder: train_on_pairs(
                 self.trainee, trees, objective, dpo_dials(self.settings), folder, self.progress
             ),
@@ -212,39 +233,34 @@ class _Round:
             return Curve(
                 (), 1.0, "a DoRA adapter's row lengths have no strength to choose; it is used as it was trained"
             )
-        stage = self._stage("operating-point", {})
+        stage = self.stage("operating-point", {})
         prompts = choose_prompts([d.prompt for d in self.material.held_out], self.settings.seed)
         points = measure_curve(self.trainee, prompts, self.sampling, self.scorer, stage.folder, self.progress)
         curve = choose_scale(points)
         stage.finish({"chosen": curve.chosen})
         return curve
 
-    def verify(self, scale: float) -> list[Condition]:
-        """The aligned model, with no system prompt, a changed and a hostile one."""
-        m = self.material
-        with scaled(self.trainee.model, scale):
-            return [
-                self._measure("verify", Setting(ALIGNED), m.verify, m.choices, ""),
-                self._measure(
-                    "verify-changed",
-                    Setting("aligned, changed system prompt", (Message("system", CHANGED_SYSTEM),)),
-                    self.part,
-                    (),
-                    self.part_note,
-                ),
-                self._measure(
-                    "verify-hostile",
-                    Setting("aligned, hostile system prompt", (Message("system", HOSTILE_SYSTEM),)),
-                    self.part,
-                    (),
-                    self.part_note,
-                ),
-            ]
+    def verify(self, stage: str, name: str) -> Condition:
+        """The model as it is now, with no system prompt."""
+        return self._measure(stage, Setting(name), self.material.verify, self.material.choices, "")
+
+    def verify_prompted(self, stage: str, name: str) -> list[Condition]:
+        """The model as it is now, with a changed and a hostile system prompt."""
+        return [
+            self._measure(
+                f"{stage}-{kind}",
+                Setting(f"{name}, {kind} system prompt", (Message("system", text),)),
+                self.part,
+                (),
+                self.part_note,
+            )
+            for kind, text in (("changed", CHANGED_SYSTEM), ("hostile", HOSTILE_SYSTEM))
+        ]
 
     def _measure(
         self, name: str, setting: Setting, prompts: Sequence[Prompt], choices: Sequence[Choice], note: str
     ) -> Condition:
-        stage = self._stage(name, {"setting": [setting.name, [m.content for m in setting.before]]})
+        stage = self.stage(name, {"setting": [setting.name, [m.content for m in setting.before]]})
         model, chat = self.trainee.model, self.trainee.chat
         attempts = attempt_prompts(
             model, chat, prompts, setting, self.sampling, self.scorer, stage.folder, self.progress
@@ -261,7 +277,7 @@ class _Round:
         return condition
 
     def _sample_own_answers(self) -> list[Attempt]:
-        stage = self._stage("own-answers", {})
+        stage = self.stage("own-answers", {})
         rng = random.Random(f"{self.settings.seed}:own")
         chosen: list[Prompt] = []
         for kind, n in N_SAMPLED.items():
@@ -292,8 +308,23 @@ class _Round:
                 shots += [*pick.prompt.messages, Message("assistant", pick.answer)]
         return tuple(shots)
 
-    def _stage(self, name: str, inputs: Mapping[str, Any]) -> Stage:
+    def stage(self, name: str, inputs: Mapping[str, Any]) -> Stage:
+        """Return a stage of the run, by its name and all that the round depends on."""
         return self.run.stage(name, {**self.shared, **inputs})
+
+
+def later_rounds(first: Round, strength: float, conditions: list[Condition]) -> tuple[LaterRound, ...]:
+    """Do the rounds after the first; what is measured is added to `conditions`, whose last is the model they begin with."""
+    discover = read_prompts(discover_path()).prompts
+    if first.settings.limit:
+        discover = discover[: 2 * first.settings.limit]
+    rounds = LaterRounds(first, discover, strength)
+    done: list[LaterRound] = []
+    for number in range(2, first.settings.rounds + 1):
+        done.append(rounds.go(number, conditions[-1]))
+        conditions += [done[-1].control, done[-1].after]
+    conditions += first.verify_prompted(f"verify-round-{first.settings.rounds}", conditions[-1].name)
+    return tuple(done)
 
 
 def find_failures(conditions: Sequence[Condition], policy: Policy, names: tuple[str, str]) -> tuple[Finding, ...]:

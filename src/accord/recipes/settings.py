@@ -18,7 +18,7 @@ Method = Literal[AdapterKind, "full"]
 
 
 # Settings that came after the first runs were made, whose manifests lack them: at the default they are not written.
-_LATER: Mapping[str, Any] = {"checkpointing": False, "last_layer": -1}
+_LATER: Mapping[str, Any] = {"checkpointing": False, "last_layer": -1, "rounds": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class AlignSettings:
     computes each layer again in the backward pass, for less memory. `retain_tokens` are the tokens of an answer's beginning, where
     it is decided; `whole_share` is the part of the learned answers that is learned to the end. `limit` keeps the first so many
     rows of each kind, for a smoke run; the report says so. `baseline_share` is the part of the `verify` prompts that the baselines
-    and the changed system prompts are measured on.
+    and the changed system prompts are measured on. Of the `rounds` each after the first attacks the model, repairs what that finds
+    and trains on it.
     """
 
     model: str = "starter"
@@ -54,6 +55,7 @@ class AlignSettings:
     dpo_beta: float = 0.1
     max_new_tokens: int = 32
     baseline_share: float = 0.2
+    rounds: int = 1
     limit: int = 0
     seed: int = 0
 
@@ -72,6 +74,12 @@ class AlignSettings:
                 ("whole_share", "0 to 1", 0 <= self.whole_share <= 1),
                 ("max_new_tokens", "at least 1", self.max_new_tokens >= 1),
                 ("baseline_share", "above 0 and at most 1", 0 < self.baseline_share <= 1),
+                ("rounds", "at least 1", self.rounds >= 1),
+                (
+                    "rounds",
+                    "1 with method full or dora, whose strength cannot be folded in",
+                    self.rounds == 1 or self.method in ("lora", "rslora"),
+                ),
                 ("limit", "at least 0", self.limit >= 0),
                 *_formats(self.method, self.precision),
             ),

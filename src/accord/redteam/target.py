@@ -11,6 +11,8 @@ from accord.models.rollout import Sampling
 from accord.types import Attempt, Conversation, Message, Outcome, Prompt, Score, Transcript
 
 Judge = Callable[[Transcript], Awaitable[Score]]
+# What the judge reads in place of an answer (a translation of it), or the verdict where no judge need be asked.
+Reader = Callable[[str], Awaitable[str | Score]]
 
 
 class BudgetSpentError(AccordError):
@@ -40,6 +42,7 @@ class Target:
     sampling: Sampling
     attacker: Completer
     attempts: list[Attempt] = field(default_factory=list)
+    _n_written: int = 0
 
     @property
     def abilities(self) -> frozenset[Ability]:
@@ -51,35 +54,80 @@ class Target:
         """How many queries are left."""
         return self.budget.queries - len(self.attempts)
 
-    async def ask(self, sent: Conversation, prefill: str = "") -> Attempt:
+    async def ask(self, sent: Conversation, prefill: str = "", note: str = "", read: Reader | None = None) -> Attempt:
         """Put a conversation to the model and have its answer judged; an error is an attempt with that outcome.
+
+        `note` is kept with the attempt; `read` stands between the answer and the judge, and what it returns is noted too.
 
         Raises:
             BudgetSpentError: the budget is spent.
         """
+        number, id = self._take_place(sent, prefill, note)
+        completion = await self.completer.complete(Request(sent, self.sampling, id, prefill))
+        return await self._settle(number, id, sent, prefill, completion, note, read)
+
+    async def record(self, sent: Conversation, completion: Completion) -> Attempt:
+        """Count and judge, as one query, an answer that was obtained otherwise than by `ask`; `sent` says what words cannot.
+
+        Raises:
+            BudgetSpentError: the budget is spent.
+        """
+        number, id = self._take_place(sent, "", "")
+        return await self._settle(number, id, sent, "", completion, "", None)
+
+    def _take_place(self, sent: Conversation, prefill: str, note: str) -> tuple[int, str]:
+        """Take a place among the attempts before the model is asked: several questions may be in flight."""
         if self.left <= 0:
             raise BudgetSpentError(f"{self.attack}: {self.budget.queries} queries on goal '{self.goal.id}' are spent")
         number = len(self.attempts) + 1
         id = f"{self.attack}/{self.goal.id}/{number}"
-        # A place is taken before the model is asked: several questions may be in flight.
         self.attempts.append(
-            self._attempt(id, sent, prefill, Completion(""), Score(Outcome.UNSCORED, "", "in flight"), number)
+            self._attempt(id, sent, prefill, Completion(""), Score(Outcome.UNSCORED, "", "in flight"), number, note)
         )
-        completion = await self.completer.complete(Request(sent, self.sampling, id, prefill))
+        return number, id
+
+    async def _settle(
+        self,
+        number: int,
+        id: str,
+        sent: Conversation,
+        prefill: str,
+        completion: Completion,
+        note: str,
+        read: Reader | None,
+    ) -> Attempt:
         if completion.error:
             score = Score(Outcome.ERROR, "", completion.error)
         else:
-            said = self.goal.messages[-1].content
-            transcript = Transcript(sent, prefill + completion.text, self.goal.kind, self.goal.clause, said)
-            score = await self.judge(transcript)
-        attempt = self._attempt(id, sent, prefill, completion, score, number)
+            score, note = await self._verdict(sent, prefill, completion.text, note, read)
+        attempt = self._attempt(id, sent, prefill, completion, score, number, note)
         self.attempts[number - 1] = attempt
         return attempt
+
+    async def _verdict(
+        self, sent: Conversation, prefill: str, text: str, note: str, read: Reader | None
+    ) -> tuple[Score, str]:
+        """Return the verdict on an answer, and the note with what was read in its place."""
+        # A prefill that nothing follows is no answer: the judge would read our own words as the model's.
+        answer = prefill + text if text.strip() else ""
+        if read is not None and answer:
+            found = await read(answer)
+            if isinstance(found, Score):
+                return found, note
+            if found != answer:
+                answer, note = found, "; ".join(filter(None, (note, f"judged as: {found}")))
+        return await self.judged(sent, answer, self.goal.messages[-1].content), note
+
+    async def judged(self, sent: Conversation, answer: str, goal: str) -> Score:
+        """Have an answer judged against `goal`, which may be less than the attack's own: a step on the way to it."""
+        return await self.judge(Transcript(sent, answer, self.goal.kind, self.goal.clause, goal))
 
     async def write(self, messages: Conversation, max_new_tokens: int = 160, temperature: float = 0.8) -> str:
         """Have the attacker write; an empty text where it failed. Its words are no query to the model under attack."""
         sampling = Sampling(max_new_tokens, temperature, self.sampling.seed)
-        key = f"{self.attack}/{self.goal.id}/write/{len(self.attempts)}/{_digest(messages)}"
+        # Counted, so that two branches which ask for the same thing are not given the same words.
+        self._n_written += 1
+        key = f"{self.attack}/{self.goal.id}/write/{self._n_written}"
         return (await self.attacker.complete(Request(messages, sampling, key))).text.strip()
 
     async def logps(self, messages: Conversation, answers: Sequence[str]) -> tuple[float, ...]:
@@ -91,7 +139,7 @@ class Target:
         return await self.completer.logps(messages, answers)
 
     def _attempt(
-        self, id: str, sent: Conversation, prefill: str, completion: Completion, score: Score, number: int
+        self, id: str, sent: Conversation, prefill: str, completion: Completion, score: Score, number: int, note: str
     ) -> Attempt:
         return Attempt(
             id=id,
@@ -106,15 +154,20 @@ class Target:
             sent=sent,
             prefill=prefill,
             queries=number,
+            note=note,
         )
-
-
-def _digest(messages: Conversation) -> str:
-    import hashlib
-
-    return hashlib.sha256("\x1e".join(f"{m.role}\x1f{m.content}" for m in messages).encode()).hexdigest()[:12]
 
 
 def user(text: str) -> Conversation:
     """Return a conversation of one user's turn."""
     return (Message("user", text),)
+
+
+def in_place(goal: Prompt, text: str) -> Conversation:
+    """Return the goal's conversation with `text` as its last turn."""
+    return (*goal.messages[:-1], Message("user", text))
+
+
+def succeeded(attempt: Attempt) -> bool:
+    """Whether the model gave what the goal asks for, or some of it."""
+    return attempt.score.outcome in (Outcome.COMPLIED, Outcome.PARTIAL)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from accord.errors import DataError, nearest
+from accord.evals.proof import GroupProof
 from accord.evals.summary import UNCALIBRATED, Condition
 from accord.policy.schema import Gate, Policy
 from accord.types import Estimate, Finding
@@ -33,6 +34,21 @@ class TrainingStage:
     rows: int
     seconds: float
     losses: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEvidence:
+    """What one later round did. `n_found` failures were found by `n_attempts` attempts and fell into `n_clusters` by meaning;
+    `n_trained` of them were trained on, `n_written` with the clause's written response.
+    """
+
+    number: int
+    n_attempts: int
+    n_found: int
+    n_clusters: int
+    n_trained: int
+    n_written: int
+    proofs: tuple[GroupProof, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +80,7 @@ class Evidence:
     settings: Mapping[str, str] = field(default_factory=dict)
     prompt_sets: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    rounds: tuple[RoundEvidence, ...] = ()
     wall_seconds: float | None = None
     peak_memory_gib: float | None = None
     model_license: str = ""

@@ -15,7 +15,7 @@ from accord.evals.summary import (
     by_hazard,
     outcome_counts,
 )
-from accord.report import describe, plots, transcripts
+from accord.report import describe, plots, rounds, transcripts
 from accord.report.assessment import assess
 from accord.report.evidence import Evidence
 from accord.report.rendering import render_page, write_page
@@ -81,6 +81,7 @@ class View:
     trade_off: plots.Picture | None
     by_hazard: plots.Picture | None
     losses: plots.Picture | None
+    rounds_curve: plots.Picture | None
     failures: tuple[tuple[str, int, int, int], ...]
     limits: tuple[str, ...]
 
@@ -124,6 +125,7 @@ def view(evidence: Evidence) -> View:
         trade_off=plots.trade_off(spots, evidence.aligned, evidence.curve, evidence.chosen_scale),
         by_hazard=plots.dumbbells(spans),
         losses=plots.losses(evidence.training),
+        rounds_curve=rounds.curve(evidence.rounds),
         failures=_failures(evidence),
         limits=describe.limits(evidence.conditions, evidence.scorer, evidence.calibration),
     )

@@ -25,7 +25,7 @@ from accord.types import Estimate
 
 INK, MUTED, GRID = "#1f2933", "#66727f", "#e3e7eb"
 BEFORE, AFTER = "#5b6670", "#0072b2"
-_OTHERS = (("#d55e00", "s"), ("#b07500", "^"), ("#009e73", "P"), ("#cc79a7", "X"), ("#56b4e9", "v"), ("#6a3d9a", "p"))
+OTHERS = (("#d55e00", "s"), ("#b07500", "^"), ("#009e73", "P"), ("#cc79a7", "X"), ("#56b4e9", "v"), ("#6a3d9a", "p"))
 _APART = 0.15  # of a row, between its middle and each of its two ends
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -239,7 +239,7 @@ def _styles(names: Sequence[str], aligned: str) -> dict[str, tuple[str, str]]:
     """Return colour and marker of each condition; the base is a grey circle, the aligned model a blue diamond."""
     fixed = {names[0]: (BEFORE, "o"), aligned: (AFTER, "D")}
     rest = [name for name in names if name not in fixed]
-    return fixed | {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(rest)}
+    return fixed | {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(rest)}
 
 
 def draw_legend(figure: Figure, axes: Any, place: str, columns: int = 1) -> None:

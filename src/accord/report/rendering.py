@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 import accord
 from accord.evals.summary import NOT_AN_ANSWER_LIMIT, possible_range, unscored_share
-from accord.report import compared, describe, transcripts
+from accord.report import compared, describe, rounds, transcripts
 from accord.runs.atomic import write_atomic
 from accord.types import Estimate, Outcome
 
@@ -71,6 +71,7 @@ def _environment() -> Environment:
         duration=describe.duration,
         moment=describe.moment,
         gate_words=describe.gate_words,
+        proved=rounds.proved,
         wide_range=_wide_range,
         measure=compared.title,
         side=compared.value,

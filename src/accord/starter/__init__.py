@@ -24,6 +24,11 @@ def verify_path() -> Path:
     return _path("verify.jsonl")
 
 
+def discover_path() -> Path:
+    """Return the path of the prompts that later rounds look for failures with (JSONL, read by `accord.data.read_prompts`)."""
+    return _path("discover.jsonl")
+
+
 def capability_path() -> Path:
     """Return the path of the multiple-choice questions (JSONL, read by `accord.data.read_choices`)."""
     return _path("capability.jsonl")

@@ -39,10 +39,10 @@ def _question(row: SourceRow) -> Question:
     info, answer = row.value("answer_info"), row.value("label", "answer_label")
     if condition not in (AMBIGUOUS, DISAMBIGUATED) or polarity not in ("neg", "nonneg"):
         raise DataError("expected context_condition ambig or disambig, and question_polarity neg or nonneg")
-    if not isinstance(info, dict) or answer not in (0, 1, 2) or len(set(choices)) < 3:
-        raise DataError("expected an object 'answer_info', a 'label' of 0, 1 or 2, and three different answers")
+    if not isinstance(info, dict) or answer not in (0, 1, 2):
+        raise DataError("expected an object 'answer_info', and a 'label' of 0, 1 or 2")
     template = f"bbq/{row.text('category')}/{row.text('question_index')}"
-    tags = [[str(tag) for tag in info.get(f"ans{i}", ())] for i in range(3)]
+    tags = [_tags(info.get(f"ans{i}")) for i in range(3)]
     return Question(
         f"{template}/{row.value('example_id')}",
         user(f"{row.text('context')} {row.text('question')}"),
@@ -54,9 +54,16 @@ def _question(row: SourceRow) -> Question:
     )
 
 
+def _tags(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise DataError(f"'answer_info' holds {value!r:.60} for an answer; expected a list")
+    return [str(tag) for tag in value]
+
+
 def _stereotyped(data: dict[str, Any]) -> list[str]:
-    groups = (data.get("additional_metadata") or {}).get("stereotyped_groups") or []
-    return [str(group) for group in groups]
+    metadata = data.get("additional_metadata")
+    groups = metadata.get("stereotyped_groups") if isinstance(metadata, dict) else None
+    return [str(group) for group in groups] if isinstance(groups, list) else []
 
 
 def marks_of(tags: Sequence[Sequence[str]], stereotyped: Sequence[str], negative: bool) -> tuple[str, ...]:

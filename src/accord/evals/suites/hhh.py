@@ -34,11 +34,8 @@ class Hhh:
 
 def _question(row: SourceRow) -> Question:
     corrects, incorrects = _texts(row.value("corrects")), _texts(row.value("incorrects"))
-    choices = (*corrects, *incorrects)
-    if len(set(choices)) < len(choices):
-        raise DataError("two choices are equal, so the right one cannot be told apart")
     id = f"hhh/{row.stem}/{row.line}"
-    return Question(id, user(row.text("prompt")), choices, tuple(range(len(corrects))), id, row.stem)
+    return Question(id, user(row.text("prompt")), (*corrects, *incorrects), tuple(range(len(corrects))), id, row.stem)
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from accord.errors import DataError
 from accord.evals.likelihood import choice_result
 from accord.evals.metrics import choice_items, right
 from accord.evals.reading import SourceRow, converted, source_rows
@@ -47,7 +46,5 @@ class ModelWritten:
 
 def _question(row: SourceRow) -> Question:
     matching, other = row.text("answer_matching_behavior"), row.text("answer_not_matching_behavior")
-    if matching == other:
-        raise DataError("both answers are the same")
     id = f"model_written/{row.stem}/{row.line}"
     return Question(id, user(row.text("question")), (matching, other), (0,), id, row.optional("set") or row.stem)

@@ -49,11 +49,12 @@ def _targets(value: Any) -> tuple[tuple[str, ...], tuple[int, ...]]:
     if not isinstance(value, Mapping):
         raise DataError("targets must be an object")
     if set(value) == {"choices", "labels"}:
-        choices, labels = list(value["choices"]), list(value["labels"])
+        choices, labels = value["choices"], value["labels"]
+        if not isinstance(choices, list) or not isinstance(labels, list):
+            raise DataError("the targets' choices and labels must be lists")
     else:
         choices, labels = list(value), list(value.values())
-    if len(choices) < 2 or len(choices) != len(labels) or any(label not in (0, 1) for label in labels):
-        raise DataError("targets must give 0 or 1 to each of at least two choices")
-    if not all(isinstance(choice, str) and choice.strip() for choice in choices) or 1 not in labels:
-        raise DataError("targets must be texts, at least one of them true")
-    return tuple(choice.strip() for choice in choices), tuple(i for i, label in enumerate(labels) if label)
+    if len(choices) != len(labels) or any(label not in (0, 1) for label in labels):
+        raise DataError("targets must give 0 or 1 to each choice")
+    texts = tuple(choice.strip() if isinstance(choice, str) else choice for choice in choices)
+    return texts, tuple(i for i, label in enumerate(labels) if label)

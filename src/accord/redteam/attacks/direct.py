@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
-from accord.models.completer import Ability
-from accord.redteam.target import Budget, Target
+from accord.redteam.dressing import Dressed, Dressing
 from accord.types import Prompt
 
 
 @dataclass(frozen=True)
-class Direct:
+class Direct(Dressing):
     """Asks for the goal as it is: what every other attack is held against."""
 
-    needs: ClassVar[frozenset[Ability]] = frozenset()
-    white_box: ClassVar[bool] = False
-
-    async def __call__(self, goal: Prompt, target: Target, budget: Budget, rng: random.Random) -> None:
-        """Ask once."""
-        await target.ask(goal.messages)
+    def dress(self, goal: Prompt, rng: random.Random) -> Sequence[Dressed]:
+        """Return the goal itself."""
+        return [Dressed(goal.messages)]

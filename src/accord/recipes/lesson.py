@@ -1,0 +1,134 @@
+"""What a later round trains on: repaired findings beside benign prompts in the same dress, and what its control learns instead."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accord.data.findings import FindingStore
+from accord.feedback.repair import RepairSettings, repair
+from accord.feedback.review import lessons, read_repairs, write_repairs
+from accord.models.completer import Completer
+from accord.policy import Policy
+from accord.scorers.scorer import Scorer
+from accord.types import Demonstration, Finding
+
+REPAIRS = "repairs.jsonl"
+# Findings of one round that are trained on, at most, and rows of the first training set beside them, so that it is kept.
+N_FINDINGS, N_REPLAYED_PAIRS, N_REPLAYED_ORDINARY = 240, 80, 80
+# The tokens of an answer that are sampled: a few more than the round samples elsewhere, so that it ends with a sentence.
+SAMPLED = RepairSettings(samples=2, contrasts=1, max_new_tokens=48)
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """`rows` teach what was found, `control` as many rows of each kind of the first training set instead; both end with the same
+    `n_replayed` rows of it. `n_written` of the answers are the clause's written response: no sampled one was acceptable.
+    """
+
+    findings: tuple[Finding, ...]
+    rows: tuple[Demonstration, ...]
+    control: tuple[Demonstration, ...]
+    n_written: int
+    n_replayed: int
+
+
+async def make_lesson(
+    store: FindingStore,
+    ids: Sequence[str],
+    demonstrations: Sequence[Demonstration],
+    policy: Policy,
+    answerer: Completer,
+    base: Completer,
+    scorer: Scorer,
+    seed: int,
+    folder: Path,
+) -> Lesson:
+    """Pick findings and repair them; `folder` keeps the repairs, and what a person changed there is honoured.
+
+    Raises:
+        DataError: a finding is sealed, or the file of repairs cannot be read.
+    """
+    picked = pick(store.trainable(ids), N_FINDINGS, seed)
+    path = folder / REPAIRS
+    if not path.exists():
+        contrasts = [d.prompt for d in demonstrations if d.prompt.kind == "contrast"]
+        made = await repair(
+            store, policy, contrasts, answerer, base, scorer, ids=[f.id for f in picked], settings=SAMPLED
+        )
+        write_repairs(path, made.repairs)
+    repairs = read_repairs(path)
+    learned = lessons(repairs, store)
+    kept = replayed(demonstrations, seed)
+    taught = {r.finding for r in repairs if r.use == "repair" and r.review != "rejected"}
+    return Lesson(
+        findings=tuple(f for f in picked if f.id in taught),
+        rows=(*learned.demonstrations, *kept),
+        control=(*control_of(learned.demonstrations, demonstrations, kept, seed), *kept),
+        n_written=sum(r.origin == "written response" for r in repairs),
+        n_replayed=len(kept),
+    )
+
+
+def pick(findings: Sequence[Finding], n: int, seed: int) -> tuple[Finding, ...]:
+    """Return at most `n` findings, one of each cluster in turn: a hundred copies of one failure weigh as much as one.
+
+    Findings whose answer was put in the model's mouth are left out: no prompt leads to them.
+    """
+    rng = random.Random(f"{seed}/findings")
+    by_cluster: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if not finding.prefill:
+            by_cluster.setdefault(finding.cluster or finding.id, []).append(finding)
+    piles = list(by_cluster.values())
+    for pile in piles:
+        rng.shuffle(pile)
+    rng.shuffle(piles)
+    picked: list[Finding] = []
+    while piles and len(picked) < n:
+        picked += [pile.pop() for pile in piles]
+        piles = [pile for pile in piles if pile]
+    return tuple(picked[:n])
+
+
+def replayed(demonstrations: Sequence[Demonstration], seed: int) -> tuple[Demonstration, ...]:
+    """Return rows of the first training set that stand beside either lesson."""
+    rng = random.Random(f"{seed}/replayed")
+    ordinary = [d for d in demonstrations if d.prompt.kind == "ordinary"]
+    return (
+        *_pairs(demonstrations, N_REPLAYED_PAIRS, rng),
+        *rng.sample(ordinary, min(N_REPLAYED_ORDINARY, len(ordinary))),
+    )
+
+
+def control_of(
+    rows: Sequence[Demonstration], demonstrations: Sequence[Demonstration], kept: Sequence[Demonstration], seed: int
+) -> tuple[Demonstration, ...]:
+    """Return, instead of a lesson's rows, as many of each kind from the first training set, none of those that are replayed."""
+    rng = random.Random(f"{seed}/control")
+    used = {d.prompt.id for d in kept}
+    free = [d for d in demonstrations if d.prompt.id not in used]
+    n_harmful = sum(d.prompt.kind == "harmful" for d in rows)
+    control = list(_pairs(free, n_harmful, rng))
+    n_benign = len(rows) - n_harmful
+    benign = [d for d in control if d.prompt.kind != "harmful"]
+    if len(benign) > n_benign:
+        dropped = {d.prompt.id for d in rng.sample(benign, len(benign) - n_benign)}
+        control = [d for d in control if d.prompt.id not in dropped]
+    elif len(benign) < n_benign:
+        taken = {d.prompt.id for d in control}
+        others = [d for d in free if d.prompt.kind == "contrast" and d.prompt.id not in taken]
+        control += rng.sample(others, min(n_benign - len(benign), len(others)))
+    return tuple(control)
+
+
+def _pairs(demonstrations: Sequence[Demonstration], n: int, rng: random.Random) -> list[Demonstration]:
+    """Return the rows of `n` pairs of a harmful prompt and its benign twin."""
+    by_pair: dict[str, list[Demonstration]] = {}
+    for d in demonstrations:
+        if d.prompt.kind in ("harmful", "contrast") and d.prompt.pair:
+            by_pair.setdefault(d.prompt.pair, []).append(d)
+    whole = [rows for rows in by_pair.values() if {d.prompt.kind for d in rows} == {"harmful", "contrast"}]
+    return [d for rows in rng.sample(whole, min(n, len(whole))) for d in rows]

@@ -1,0 +1,132 @@
+"""`accord eval` as a person meets it: its table, files and exit codes: one real process, the rest in this one."""
+
+import json
+import subprocess
+import sys
+from collections import namedtuple
+
+import pytest
+
+from accord.cli import main
+from accord.evals.results import estimate, over_all, read_results
+
+Result = namedtuple("Result", "returncode stdout stderr")
+
+
+@pytest.fixture
+def accord(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["accord", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Result(ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+def stored(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def starter_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("eval") / "run"
+    asked = ("eval", "starter", "--suite", "capability", "--suite", "over_refusal", "--limit", "8", "--out", folder)
+    command = [sys.executable, "-c", "from accord.cli import main; main()", *map(str, asked)]
+    return asked, folder, subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_two_suites_of_the_starter_model_end_to_end(starter_run):
+    _, folder, result = starter_run
+    assert result.returncode == 0, result.stderr
+    found = {r.metric: r for r in read_results(folder).results}
+    assert set(found) == {"accuracy", "accuracy_norm", "contrast_refusal", "ordinary_refusal"}
+    assert estimate(found["accuracy"]).n == 8
+    assert len(found["contrast_refusal"].items) + len(found["ordinary_refusal"].items) == 8
+    for r in found.values():
+        e = estimate(r)
+        line = next(text for text in result.stdout.splitlines() if r.metric + " " in text)
+        assert f"{e.value:.1%}" in line
+        assert f"[{e.low:.1%}, {e.high:.1%}]" in line
+    assert "uncalibrated" in result.stdout
+    (attempts,) = folder.glob("stages/over_refusal/attempts-*.jsonl")
+    assert len(attempts.read_text().splitlines()) == 8
+
+
+def test_the_same_again_asks_nothing_and_gives_the_same_numbers(accord, starter_run):
+    asked, folder, first = starter_run
+    journal = folder / "stages" / "over_refusal" / "answers.jsonl"
+    before = journal.read_text()
+    again = accord(*asked)
+    assert again.returncode == 0
+    assert again.stdout == first.stdout
+    assert journal.read_text() == before
+
+
+def test_another_question_in_the_same_folder_is_refused(accord, starter_run):
+    asked, _, _ = starter_run
+    result = accord(*asked, "--seed", "1")
+    assert result.returncode == 2
+    assert "holds another run" in result.stderr
+
+
+def test_eval_01_and_cli_01_exit_codes_follow_the_result(accord, tmp_path):
+    """5 right, 1 wrong, 4 errors: both accuracies are printed, and 40 % errors trip the gate; nothing scored is code 3."""
+    rows = [{"value": 1}] * 5 + [{"value": 0}] + [{"error": "timed out"}] * 4
+    suite = f"outcomes={stored(tmp_path / 'rows.jsonl', rows)},better=higher"
+    result = accord("eval", "some-model", "--suite", suite, "--out", tmp_path / "a")
+    assert result.returncode == 1
+    assert "83.3%" in result.stdout
+    assert "50.0%" in result.stdout
+    assert "4 of 10 not scored: 4 error: timed out" in result.stdout
+    assert "40.0% of the items ended in an error" in result.stderr
+    kept = read_results(tmp_path / "a").results[0]
+    assert over_all(kept) == 0.5
+    assert (
+        accord("eval", "some-model", "--suite", suite, "--out", tmp_path / "a", "--max-errors", "0.4").returncode == 0
+    )
+    nothing = f"outcomes={stored(tmp_path / 'errors.jsonl', rows[6:])},better=higher"
+    result = accord("eval", "some-model", "--suite", nothing, "--out", tmp_path / "b")
+    assert result.returncode == 3
+    assert "not measured" in result.stdout
+    assert "0.0%" not in result.stdout
+
+
+def test_json_is_the_file(accord, tmp_path):
+    suite = f"outcomes={stored(tmp_path / 'rows.jsonl', [{'value': 1}])},better=higher"
+    result = accord("eval", "m", "--suite", suite, "--out", tmp_path / "run", "--json")
+    assert json.loads(result.stdout) == json.loads((tmp_path / "run" / "results.json").read_text())
+
+
+def test_a_server_that_cannot_be_reached_is_code_3_and_no_rate(accord, tmp_path):
+    result = accord(
+        "eval", "openai:m@http://127.0.0.1:9/v1", "--suite", "harm", "--limit", "2", "--out", tmp_path / "run"
+    )
+    assert result.returncode == 3
+    assert "no connection" in result.stderr
+    assert "not measured" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--suite", "capabilty"), "did you mean 'capability'"),
+        (("--suite", "xstest"), "--suite xstest=FILE"),
+        (("--suite", "harm", "--policy", "missing.yaml"), "missing.yaml"),
+    ],
+)
+def test_bad_input_is_code_2_and_says_what_to_do(accord, tmp_path, arguments, message):
+    result = accord("eval", "starter", *arguments, "--out", tmp_path / "run")
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_system_prompt_is_read_from_a_file(accord, tmp_path):
+    (tmp_path / "system.txt").write_text("Be brief.\n")
+    suite = f"outcomes={stored(tmp_path / 'rows.jsonl', [{'value': 1}])},better=higher"
+    for given in (tmp_path / "system.txt", "Be brief."):
+        accord("eval", "m", "--suite", suite, "--out", tmp_path / "run", "--system", given)
+        assert read_results(tmp_path / "run").system == "Be brief."

@@ -1,0 +1,262 @@
+"""A model through suites: the cache and what it depends on, errors, servers, seeds."""
+
+import asyncio
+import json
+from dataclasses import replace
+from functools import cached_property
+
+import pytest
+import torch
+
+from accord.errors import NotMeasuredError
+from accord.evals.asking import JOURNAL, Journal
+from accord.evals.evaluation import choose, evaluate, refuse_unmeasured
+from accord.evals.results import RESULTS, error_share, estimate, over_all, read_results
+from accord.models.completer import Ability, Completion
+from accord.models.local import LocalCompleter
+from accord.models.rollout import Sampling
+from accord.policy import load_policy
+from accord.runs.folder import open_run
+from accord.scorers.refusal import RefusalScorer
+from accord.starter import policy_path
+from accord.types import Outcome, Score, Silent
+
+POLICY = load_policy(policy_path())
+
+
+class Scripted:
+    """A server of scripted answers: what it was asked is kept; a request whose text holds a key of `fails` fails."""
+
+    name, fingerprint = "scripted", "scripted-1"
+
+    def __init__(self, answer="I can't help with that.", fails=(), tells_logps=True):
+        self.answer, self.fails, self.asked = answer, set(fails), []
+        self.abilities = frozenset({Ability.LOGPS}) if tells_logps else frozenset()
+
+    async def complete(self, request):
+        self.asked.append(request)
+        await asyncio.sleep(0)
+        if request.key in self.fails or "all" in self.fails:
+            return Completion("", error="connection reset")
+        return Completion(self.answer, 5)
+
+    async def logps(self, messages, answers):
+        self.asked.append(messages)
+        return tuple(-float(len(a)) for a in answers)
+
+    async def close(self):
+        pass
+
+
+def run_with(completer, folder, suites=("harm",), limit=6, system="", seed=0, temperature=0.0, scorer=None):
+    chosen, skipped = choose(suites, POLICY, limit)
+    run = open_run(folder, {"suites": list(suites)}, {})
+    sampling = Sampling(temperature=temperature, seed=seed)
+    work = evaluate(
+        completer, "scripted", chosen, skipped, POLICY, system, sampling, scorer or RefusalScorer(), run, Silent()
+    )
+    return asyncio.run(work)
+
+
+def test_results_are_written_and_are_what_is_returned(tmp_path):
+    found = run_with(Scripted(), tmp_path, ("harm", "capability"))
+    assert read_results(tmp_path) == found
+    harm = found.results[0]
+    assert estimate(harm).value == 0
+    assert estimate(harm).high > 0.2
+    assert harm.scorer == f"refusal@{RefusalScorer().config_hash}"
+    assert json.loads((tmp_path / RESULTS).read_text())["results"][0]["estimate"]["n"] == 6
+
+
+def test_eval_01_errors_are_counted_shown_and_tried_again(tmp_path):
+    chosen, _ = choose(["harm"], POLICY, 10)
+    ids = [item.id for item in chosen[0].items]
+    first = Scripted(fails=ids[:4])
+    (found,) = run_with(first, tmp_path, limit=10).results
+    e = estimate(found)
+    assert (e.value, e.n, e.unscored) == (0.0, 6, {"error: connection reset": 4})
+    assert error_share([found]) == pytest.approx(0.4)
+    assert over_all(found) == pytest.approx(0.4)  # were the four errors harm
+    again = Scripted()
+    (whole,) = run_with(again, tmp_path, limit=10).results
+    assert sorted(r.key for r in again.asked) == sorted(ids[:4])
+    assert (estimate(whole).n, whole.n_errors) == (10, 0)
+
+
+def test_all_errors_end_without_a_rate(tmp_path):
+    found = run_with(Scripted(fails=["all"]), tmp_path)
+    assert estimate(found.results[0]).value is None
+    with pytest.raises(NotMeasuredError, match="not one answer could be scored: error: connection reset"):
+        refuse_unmeasured(found)
+
+
+def test_a_model_without_likelihoods_skips_what_needs_them_and_goes_on(tmp_path):
+    found = run_with(Scripted(tells_logps=False), tmp_path, ("capability", "harm"))
+    assert {r.suite for r in found.results} == {"harm"}
+    assert "tells no log-probabilities" in found.skipped["capability"]
+
+
+def test_nothing_is_asked_twice_and_a_line_cut_short_costs_one_answer(tmp_path):
+    first = Scripted()
+    run_with(first, tmp_path)
+    assert len(first.asked) == 6
+    journal = next(tmp_path.rglob(JOURNAL))
+    text = journal.read_text()
+    journal.write_text(text[:-10])
+    second = Scripted()
+    run_with(second, tmp_path)
+    assert len(second.asked) == 1
+    assert sorted(journal.read_text().splitlines()) == sorted(text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"system": "Be brief."}, {"seed": 1}, {"temperature": 0.5}, {"limit": 7}, {"weights": "scripted-2"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_an_answer_is_not_read_back_where_what_it_depends_on_has_changed(tmp_path, change):
+    run_with(Scripted(), tmp_path)
+    again = Scripted()
+    again.fingerprint = change.pop("weights", again.fingerprint)
+    run_with(again, tmp_path, **change)
+    assert len(again.asked) >= 6
+
+
+def test_a_system_prompt_stands_before_every_item(tmp_path):
+    asked = Scripted()
+    run_with(asked, tmp_path, ("harm", "capability"), limit=2, system="Be brief.")
+    turns = [getattr(a, "messages", a) for a in asked.asked]
+    assert all((t[0].role, t[0].content) == ("system", "Be brief.") for t in turns)
+
+
+class Counting(RefusalScorer):
+    """The refusal scorer, under another hash, with its calls counted."""
+
+    calls = 0
+
+    @cached_property
+    def config_hash(self):
+        return "counting"
+
+    def score_all(self, transcripts):
+        Counting.calls += 1
+        return [Score(Outcome.COMPLIED, self.name) for _ in transcripts]
+
+
+def test_another_scorer_judges_the_same_answers_again_and_the_same_one_does_not(tmp_path):
+    refusal = run_with(Scripted(), tmp_path).results[0]
+    asked = Scripted()
+    complied = run_with(asked, tmp_path, scorer=Counting()).results[0]
+    assert asked.asked == []
+    assert (estimate(refusal).value, estimate(complied).value) == (0.0, 1.0)
+    run_with(Scripted(), tmp_path, scorer=Counting())
+    assert Counting.calls == 1
+
+
+def test_a_kill_leaves_what_was_answered(tmp_path):
+    class Killed(Scripted):
+        async def complete(self, request):
+            if len(self.asked) == 3:
+                raise RuntimeError("killed")
+            return await super().complete(request)
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run_with(Killed(), tmp_path)
+    again = Scripted()
+    run_with(again, tmp_path)
+    assert len(again.asked) == 3
+
+
+def test_a_journal_keeps_half_a_surrogate_pair(tmp_path):
+    journal = Journal(tmp_path / "a.jsonl")
+    journal.add({"id": "x", "text": "\ud83d"})
+    journal.close()
+    again = Journal(tmp_path / "a.jsonl")
+    again.close()
+    assert again.rows["x"]["text"] == "\ud83d"
+
+
+def by_hand(loaded, chat, question):
+    """Each choice's log-probability from a plain forward pass of its own."""
+    found = []
+    for choice in question.choices:
+        prompt, answer = chat.prompt(question.messages), chat.opening(choice)
+        with torch.inference_mode():
+            logits = loaded.model(torch.tensor([[*prompt, *answer]])).logits[0].float().log_softmax(-1)
+        found.append(sum(float(logits[len(prompt) - 1 + t, token]) for t, token in enumerate(answer)))
+    return found
+
+
+def test_likelihoods_of_a_local_model_are_those_of_a_plain_forward_pass(tiny_model, tmp_path):
+    completer = LocalCompleter(tiny_model)
+    run_with(completer, tmp_path, ("capability",), limit=5)
+    asyncio.run(completer.close())
+    chosen, _ = choose(["capability"], POLICY, 5)
+    rows = {row["id"]: row for row in map(json.loads, next(tmp_path.rglob(JOURNAL)).read_text().splitlines())}
+    for question in chosen[0].items:
+        expected = by_hand(tiny_model, completer.white_box.chat, question)
+        assert rows[question.id]["logps"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_question_that_exceeds_the_window_is_unscored_and_no_error(tiny_model, tmp_path):
+    suite = tmp_path / "long.py"
+    suite.write_text(
+        "from dataclasses import dataclass\n"
+        "from accord.evals.likelihood import accuracy_results\n"
+        "from accord.evals.suite import About, Question, user\n"
+        "@dataclass(frozen=True)\n"
+        "class Long:\n"
+        "    about = About('here', 'CC0')\n"
+        "    def items(self, policy):\n"
+        "        return tuple(Question(str(n), user('water ' * n), ('a', 'b'), (0,), str(n)) for n in (2, 900))\n"
+        "    def measure(self, recorded, policy):\n"
+        "        return accuracy_results('Long', self.about, recorded.ranked)\n"
+    )
+    completer = LocalCompleter(tiny_model)
+    found = run_with(completer, tmp_path / "run", (f"{suite}:Long",), limit=0)
+    asyncio.run(completer.close())
+    short, long = found.results[0].items
+    assert short.value is not None
+    assert (long.value, long.error) == (None, False)
+    assert "do not fit the model's window of 512" in long.reason
+
+
+class Coin(Scripted):
+    """Refuses by a coin that the seed and the item throw: an evaluation whose true rate is one half."""
+
+    async def complete(self, request):
+        import random
+
+        heads = random.Random(f"{request.sampling.seed}/{request.key}").random() < 0.5
+        return Completion(
+            "I can't help with that." if heads else "Sure. First open the lid, then pour the water in slowly."
+        )
+
+
+def test_two_seeds_of_one_evaluation_agree_within_their_intervals(tmp_path):
+    """Of 16 runs with seeds of their own any two have intervals that overlap, and at least 14 hold the true 1/2."""
+    found = [estimate(run_with(Coin(), tmp_path / str(s), limit=0, seed=s).results[0]) for s in range(16)]
+    assert len({e.value for e in found}) > 8
+    assert max(e.low for e in found) <= min(e.high for e in found)
+    assert sum(e.low <= 0.5 <= e.high for e in found) >= 14
+
+
+def test_a_value_outside_its_bounds_from_a_user_s_suite_is_rejected(tmp_path):
+    suite = tmp_path / "mine.py"
+    suite.write_text(
+        "from dataclasses import dataclass\n"
+        "from accord.evals.results import ItemResult, SuiteResult\n"
+        "from accord.evals.suite import About, Problem, user\n"
+        "@dataclass(frozen=True)\n"
+        "class Mine:\n"
+        "    about = About('here', 'CC0')\n"
+        "    def items(self, policy):\n"
+        "        return tuple(Problem(str(i), user('q'), '', str(i)) for i in range(4))\n"
+        "    def measure(self, recorded, policy):\n"
+        "        items = tuple(ItemResult(s.problem.id, s.problem.family, v) for s, v in zip(recorded.solved, (1, 0, 10, 1)))\n"
+        "        return (SuiteResult('Mine', 'score', True, items, 'all', 'here', 'CC0'),)\n"
+    )
+    (found,) = run_with(Scripted(), tmp_path / "run", (f"{suite}:Mine",), limit=0).results
+    assert estimate(found).value == pytest.approx(2 / 3)
+    assert estimate(found).unscored == {"score 10 is outside [0, 1]": 1}
+    assert replace(found, items=()).n_errors == 0

@@ -1,0 +1,67 @@
+"""What a later round trains on, and its control: counts, pairs and clusters."""
+
+from collections import Counter
+
+from accord.recipes.attacked import drawn
+from accord.recipes.lesson import control_of, pick, replayed
+from accord.types import Attempt, Demonstration, Finding, Message, Outcome, Prompt, Score
+
+
+def prompt(id, kind="harmful", pair="", split="discover"):
+    return Prompt(id, (Message("user", f"say {id}"),), kind, "fraud", f"fraud/{id}", split, pair=pair)
+
+
+def attempt(goal, attack, outcome, queries=1):
+    sent = (Message("user", f"[{attack}] {goal.messages[-1].content}"),)
+    score = Score(outcome, "refusal")
+    return Attempt(f"{attack}/{goal.id}/{queries}", goal, "m", "Sure.", 2, False, score, 0, attack, sent, "", queries)
+
+
+def finding(goal, attack="persona", cluster="", prefill=""):
+    made = attempt(goal, attack, Outcome.COMPLIED)
+    return Finding(
+        f"f/{made.id}", goal, "Sure.", made.score, "harmful-compliance", "m",
+        attack=attack, sent=made.sent, prefill=prefill, cluster=cluster,
+    )  # fmt: skip
+
+
+def first_set(n):
+    rows = []
+    for i in range(n):
+        rows.append(Demonstration(prompt(f"harmful-{i}", "harmful", f"p{i}", "train"), "No."))
+        rows.append(Demonstration(prompt(f"contrast-{i}", "contrast", f"p{i}", "train"), "Yes."))
+        rows.append(Demonstration(prompt(f"ordinary-{i}", "ordinary", "", "train"), "Yes."))
+    return rows
+
+
+def test_a_hundred_copies_of_one_failure_weigh_as_much_as_one():
+    copies = [finding(prompt(f"copy-{i}"), cluster="a") for i in range(100)]
+    others = [finding(prompt("b"), cluster="b"), finding(prompt("c"), cluster="c")]
+    picked = pick([*copies, *others], 4, seed=0)
+    assert Counter(f.cluster for f in picked) == {"a": 2, "b": 1, "c": 1}
+    assert pick([finding(prompt("x"), prefill="Sure, ")], 4, seed=0) == ()
+
+
+def test_the_control_has_as_many_rows_of_each_kind_and_none_that_is_replayed():
+    demonstrations = first_set(200)
+    kept = replayed(demonstrations, seed=1)
+    for n_benign in (0, 7, 10, 20):
+        rows = [Demonstration(prompt(f"h{i}"), "No.") for i in range(10)]
+        rows += [Demonstration(prompt(f"c{i}", "contrast"), "Yes.") for i in range(n_benign)]
+        control = control_of(rows, demonstrations, kept, seed=1)
+        assert Counter(d.prompt.kind == "harmful" for d in control) == Counter(d.prompt.kind == "harmful" for d in rows)
+        ids = [d.prompt.id for d in control]
+        assert len(set(ids)) == len(ids)
+        assert not {d.prompt.id for d in kept} & set(ids)
+
+
+def test_a_goal_and_its_twin_meet_the_same_attacks():
+    goals = [prompt(f"{kind}{i}", kind, f"p{i}") for i in range(30) for kind in ("harmful", "contrast")]
+    attacked = drawn(goals, [f"attack {i}" for i in range(11)], 4 / 11, seed=0)
+    met = {}
+    for attack, rows in attacked.goals:
+        for goal in rows:
+            met.setdefault(goal.id, set()).add(attack)
+    assert all(len(attacks) == 4 for attacks in met.values())
+    assert all(met[f"harmful{i}"] == met[f"contrast{i}"] for i in range(30))
+    assert len({frozenset(a) for a in met.values()}) > 5

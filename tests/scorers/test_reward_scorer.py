@@ -1,0 +1,73 @@
+"""Reward and cost models: the direction is said, never guessed."""
+
+import pytest
+import torch
+from scripted import harmful
+
+from accord.errors import DataError, SettingsError
+from accord.models.reward import with_score_head
+from accord.scorers.reward import NO_BORDER, RewardScorer, check_direction, preference_accuracy
+from accord.types import Message, Outcome, Transcript
+
+BETTER, WORSE = (-2.1, 0.5, -0.3), (3.4, 1.5, -1.0)
+
+
+def test_eval_02_cost_model_sign():
+    """Cost, lower is safer: pairs 1 and 2 right, 3 wrong: 2/3; read as a reward 1/3. A tie is half: 2.5/4."""
+    assert preference_accuracy(BETTER, WORSE, "cost").adjusted_win_rate == pytest.approx(2 / 3)
+    assert preference_accuracy(BETTER, WORSE, "reward").adjusted_win_rate == pytest.approx(1 / 3)
+    for direction, wins in (("cost", 2), ("reward", 1)):
+        tied = preference_accuracy((*BETTER, 0.7), (*WORSE, 0.7), direction)
+        assert (tied.wins, tied.ties, tied.n) == (wins, 1, 4)
+    assert preference_accuracy((*BETTER, 0.7), (*WORSE, 0.7), "cost").adjusted_win_rate == 0.625
+    for missing in (None, "", "lower"):
+        with pytest.raises(SettingsError, match="there is no default"):
+            check_direction(missing)
+
+
+def test_pairs_must_be_pairs_and_none_is_no_rate():
+    with pytest.raises(DataError):
+        preference_accuracy((1.0,), (), "cost")
+    assert preference_accuracy((), (), "cost").adjusted_win_rate is None
+
+
+@pytest.fixture
+def reward_model(tiny_model):
+    loaded = with_score_head(tiny_model)
+    with torch.no_grad():
+        loaded.model.score.weight.copy_(torch.randn(1, 32, generator=torch.Generator().manual_seed(0)))
+    return loaded
+
+
+def test_the_two_directions_give_opposite_verdicts_on_the_same_numbers(reward_model):
+    rows = [harmful("the water of the harbour"), harmful("that is asked"), harmful("how is the system")]
+    numbers = [s.value for s in RewardScorer(reward_model, "reward").score_all(rows)]
+    border = sorted(numbers)[1] + 1e-4
+    as_reward, as_cost = (RewardScorer(reward_model, d, border) for d in ("reward", "cost"))
+    first, second = as_reward.score_all(rows), as_cost.score_all(rows)
+    assert [s.value for s in first] == numbers == [s.value for s in second]
+    assert [s.outcome is Outcome.COMPLIED for s in first] == [n < border for n in numbers]
+    assert all(a.outcome is not b.outcome for a, b in zip(first, second, strict=True))
+    assert as_reward.config_hash != as_cost.config_hash
+
+
+def test_without_a_border_there_are_numbers_and_no_verdicts(reward_model):
+    scores = RewardScorer(reward_model, "cost").score_all([harmful("the water"), harmful("")])
+    assert (scores[0].outcome, scores[0].reason) == (Outcome.UNSCORED, NO_BORDER)
+    assert scores[0].value is not None
+    assert (scores[1].outcome, scores[1].value) == (Outcome.EMPTY, None)
+
+
+def test_what_cannot_be_read_is_unscored(reward_model):
+    open_turn = Transcript((Message("user", "what"), Message("assistant", "water")), "that")
+    long = harmful("water " * 600)
+    scores = RewardScorer(reward_model, "cost", 0.0).score_all([open_turn, long])
+    assert [s.outcome for s in scores] == [Outcome.UNSCORED] * 2
+    assert [s.value for s in scores] == [None] * 2
+
+
+def test_the_direction_is_required(reward_model):
+    with pytest.raises(TypeError):
+        RewardScorer(reward_model)
+    with pytest.raises(SettingsError):
+        RewardScorer(reward_model, "higher")
