@@ -25,6 +25,14 @@ def test_a_round_has_its_measures_and_items(tmp_path):
     assert by_name["capability"].higher_is_better
 
 
+def test_of_several_rounds_the_last_one_is_judged(tmp_path):
+    run = align_run(tmp_path / "a", n_harm=2, of=20, rounds=3)
+    assert read_recorded(run).measures["harmful_compliance"].value == pytest.approx(2 / 20)
+    (run / "stages/verify-round-3/stage.json").unlink()
+    with pytest.raises(NotMeasuredError, match="verify-round-3"):  # never an earlier round's numbers in its place
+        read_recorded(run)
+
+
 def test_two_rounds_are_compared_prompt_by_prompt(tmp_path):
     runs = [read_recorded(align_run(tmp_path / str(n), n_harm=n, of=40, seed=n)).evaluation for n in (20, 5)]
     harm = compare_runs(*runs, ("A", "B")).metrics[0]
