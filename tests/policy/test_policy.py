@@ -1,10 +1,14 @@
+import json
 import textwrap
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from accord.errors import PolicyError
 from accord.policy import Policy, load_policy, parse_policy, system_prompt
+from accord.policy.schema import MEASURES
 
 GOOD = """\
 name: shop
@@ -218,3 +222,29 @@ def test_a_faulty_gate_is_named_with_its_line(row, expected):
     message = fault_of(f"{GOOD}gates:\n  - {row}\n")
     assert expected in message
     assert f"line {GOOD.count(chr(10)) + 2}: gate " in message
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["measure", "at_most", "at_least", "max_unscored", "kind"]),
+        st.one_of(
+            st.none(),
+            st.booleans(),
+            st.integers(),
+            st.floats(),
+            st.text(max_size=12),
+            st.lists(st.integers(), max_size=2),
+        ),
+    )
+)
+@settings(max_examples=80, deadline=None)
+def test_any_gate_is_read_or_refused_with_its_line(gate):
+    text = f"{GOOD}gates:\n  - {json.dumps(gate)}\n"
+    try:
+        (read,) = parse_policy(text).gates
+    except PolicyError:
+        assert "line " in fault_of(text)
+        return
+    assert read.measure in MEASURES or "/" in read.measure
+    assert -1 <= read.limit <= 1
+    assert 0 <= read.max_unscored <= 1

@@ -6,7 +6,11 @@ from recorded_runs import COMPLIED, ERROR, REFUSED, align_run, campaign_run, eva
 from accord.errors import InputError, NotMeasuredError
 from accord.evals.comparison import compare_runs
 from accord.policy import load_policy
+from accord.recipes.campaign_report import write_campaign_report
 from accord.recipes.recorded import policy_of, read_recorded
+from accord.redteam.journal import read_trials
+from accord.redteam.summary import summarise
+from accord.runs.folder import read_run
 from accord.starter import policy_path
 
 
@@ -19,6 +23,14 @@ def test_a_round_has_its_measures_and_items(tmp_path):
     assert sum(i.value for i in by_name["harmful_compliance"].items) == 7
     assert not by_name["harmful_compliance"].higher_is_better
     assert by_name["capability"].higher_is_better
+
+
+def test_of_several_rounds_the_last_one_is_judged(tmp_path):
+    run = align_run(tmp_path / "a", n_harm=2, of=20, rounds=3)
+    assert read_recorded(run).measures["harmful_compliance"].value == pytest.approx(2 / 20)
+    (run / "stages/verify-round-3/stage.json").unlink()
+    with pytest.raises(NotMeasuredError, match="verify-round-3"):  # never an earlier round's numbers in its place
+        read_recorded(run)
 
 
 def test_two_rounds_are_compared_prompt_by_prompt(tmp_path):
@@ -75,3 +87,14 @@ def test_an_evaluation_under_another_policy_asks_for_its_file(tmp_path):
     assert policy_of(eval_run(tmp_path / "e", 1, policy=starter.hash)) == starter
     with pytest.raises(InputError, match="--policy"):
         policy_of(eval_run(tmp_path / "f", 1, policy="0" * 64))
+
+
+def test_a_campaigns_page_lies_in_its_folder(tmp_path):
+    """Both successes are listed; the settings and the judge stand on the page."""
+    folder = campaign_run(tmp_path / "c", [COMPLIED, REFUSED, COMPLIED])
+    run, policy, trials = read_run(folder), policy_of(folder), read_trials(folder / "stages/redteam")
+    summary = summarise(trials, policy, model="starter", judge="hand", n_cells=3)
+    page = write_campaign_report(run, policy, summary, trials, frozenset()).read_text(encoding="utf-8")
+    assert page.count("Show the model’s answer") == 2
+    assert "Red team of starter" in page
+    assert "20.8% to 93.9%" in page  # Wilson of 2 of 3

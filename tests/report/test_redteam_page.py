@@ -96,12 +96,12 @@ def test_findings_are_grouped_and_answers_folded():
     by_family = find_clusters(evidence(trials))
     assert [(c.name, c.n, c.attacks) for c in by_family] == [("fam-0", 2, ("a", "b")), ("fam-4", 1, ("b",))]
     assert [f.found.query for f in by_family[0].shown] == [1, 2]  # the cheapest first
-    one = {"a/g00/2": "asks for a script", "b/g00/1": "asks for a script", "b/g08/1": "asks for a script"}
-    assert [(c.name, c.n) for c in find_clusters(evidence(trials, one))] == [("asks for a script", 3)]
+    one = {"a/g00/2": "1a2b", "b/g00/1": "1a2b", "b/g08/1": "1a2b"}
+    assert [(c.name, c.n) for c in find_clusters(evidence(trials, one))] == [("cluster 1a2b", 3)]
     page = render_redteam(evidence(trials, one))
     seen = text_of(page)
-    assert "3 successes in 1 clusters by meaning" in seen
-    assert seen.index("Offensive content.") < seen.index("asks for a script")
+    assert "Successes: 3, grouped by meaning into 1" in seen
+    assert seen.index("Offensive content.") < seen.index("cluster 1a2b")
     folds = [a for tag, a in Tags(page).tags if tag == "details" and a.get("class") == "fold"]
     assert len(folds) == 3
     assert not any("open" in a for a in folds)

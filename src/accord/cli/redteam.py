@@ -66,6 +66,7 @@ def start(folder: Path, settings: RedTeamSettings, as_json: bool) -> None:
     from accord.cli.progress import make_progress
     from accord.recipes.red_team import ATTEMPTS, red_team
     from accord.redteam.summary import to_row
+    from accord.report.redteam_page import REDTEAM_FILE
 
     try:
         summary = red_team(settings, folder, make_progress())
@@ -79,7 +80,7 @@ def start(folder: Path, settings: RedTeamSettings, as_json: bool) -> None:
     else:
         print("\n".join(lines(summary)))
         if summary.overall.n_trials:
-            print(f"transcripts: {folder / ATTEMPTS}")
+            print(f"transcripts: {folder / ATTEMPTS}    report: {folder / REDTEAM_FILE}")
     if not summary.measured:
         raise NotMeasuredError(_nothing(summary))
 

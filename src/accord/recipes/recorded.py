@@ -98,7 +98,10 @@ def _read_campaign(run: Run, policy: Policy) -> Recorded:
 
 def _read_round(run: Run, policy: Policy) -> Recorded:
     manifest = run.manifest()
-    base, aligned = _condition(run, "probe-base"), _condition(run, "verify")
+    # The model of the last round is the one that would be released.
+    rounds = int(run.asked.get("rounds", 1))
+    last = "verify" if rounds == 1 else f"verify-round-{rounds}"
+    base, aligned = _condition(run, "probe-base"), _condition(run, last)
     measures = round_measures(summarise(aligned, policy), compare(base, aligned, policy))
     evaluation = Evaluation(
         model=f"{run.asked.get('model', '')}, aligned",

@@ -1,6 +1,7 @@
 """One red-team campaign as a run: what was asked, every answer as it came, the numbers at the end.
 
-In the run's folder: `stages/redteam/` is the campaign's journal, `attempts.jsonl` every attempt, `summary.json` the numbers.
+In the run's folder: `stages/redteam/` is the campaign's journal, `attempts.jsonl` every attempt, `summary.json` the numbers,
+`report.html` the page.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from accord.data.records import read_prompts, write_records
 from accord.models.opening import open_completer
 from accord.models.precision import Precision
 from accord.policy import Policy, load_policy
+from accord.recipes.campaign_report import write_campaign_report
 from accord.recipes.reporting import machine_facts
 from accord.redteam.campaign import Plan, run_campaign
 from accord.redteam.choice import choose_attacks, usable
@@ -105,6 +107,7 @@ def red_team(settings: RedTeamSettings, folder: Path, progress: Progress) -> Cam
     summary = summarise(trials, policy, model=settings.model, judge=judge, n_cells=len(chosen) * len(goals))
     write_records(folder / ATTEMPTS, (attempt for trial in trials for attempt in trial.attempts))
     write_json(folder / SUMMARY, to_row(summary))
+    write_campaign_report(run, policy, summary, trials, frozenset(n for n, a in chosen.items() if a.white_box))
     if summary.measured:
         stage.finish({"trials": len(trials)})
     return summary

@@ -174,7 +174,7 @@ def find_clusters(evidence: CampaignEvidence) -> tuple[Cluster, ...]:
     for found in evidence.summary.found:
         attempt = attempts.get((found.attack, found.goal_id, found.attempt_id))
         if attempt is not None:
-            name = evidence.clusters.get(found.attempt_id) or found.family
+            name = f"cluster {id}" if (id := evidence.clusters.get(found.attempt_id)) else found.family
             grouped.setdefault(name, []).append(ShownFinding(found, attempt))
     clusters = [_cluster(name, rows) for name, rows in grouped.items()]
     return tuple(sorted(clusters, key=lambda cluster: (-cluster.n, cluster.name)))
