@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: align test check bench clean
+.PHONY: align test check bench coverage clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -24,6 +24,10 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Some minutes: how often the intervals of a rate hold the true one.
+coverage: $(STAMP)
+	$(BIN)/python benchmarks/interval_coverage.py
 
 # Some hours on two cores; each takes --quick for a smoke run, and all but the last two hold Accord against TRL.
 bench: $(STAMP)

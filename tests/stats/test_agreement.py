@@ -4,7 +4,7 @@ from dataclasses import asdict
 import pytest
 
 from accord.errors import DataError
-from accord.stats import cohen_kappa, raw_agreement
+from accord.stats import cohen_kappa, krippendorff_alpha, raw_agreement
 
 
 def test_annotation_04_kappa_undefined():
@@ -68,3 +68,27 @@ def test_raters_are_interchangeable():
 def test_unequal_lengths_are_refused():
     with pytest.raises(DataError, match="same items"):
         cohen_kappa(["safe"], [])
+
+
+def test_krippendorff_by_hand():
+    """Two raters, ten items, nominal: 0-0 five times, 1-1 three, 0-1 two. 20 values, 12 zeros and 8 ones; observed disagreement
+    4 ordered pairs of 20 = 0.2; expected 2 x 12 x 8 / (20 x 19) = 0.50526; alpha = 1 - 0.2 / 0.50526 = 0.60417.
+    """
+    got = krippendorff_alpha([[0, 0]] * 5 + [[1, 1]] * 3 + [[0, 1]] * 2)
+    assert got.value == pytest.approx(0.60417, abs=1e-5)
+    assert got.low < got.value < got.high
+    assert got.n == 10
+
+
+def test_krippendorff_scales_gaps_and_undefined():
+    rows = [[0, 0.25, None], [0.5, 0.75, 0.75], [1, 1, 1], [0, 0, 0], [0.25, None, None], [1, 0.75, 1]]
+    got = krippendorff_alpha(rows, "interval")
+    assert got.value > krippendorff_alpha(rows, "nominal").value
+    assert (got.n, got.unscored) == (5, {"rated by fewer than two": 1})
+    assert krippendorff_alpha(rows, "ordinal").value > 0.8
+    assert krippendorff_alpha([[1, 1], [1, 1]]).value is None
+    assert "undefined" in krippendorff_alpha([[1, 1], [1, 1]]).method
+    assert krippendorff_alpha([]).value is None
+    assert krippendorff_alpha([[1], [None, 0]]).n == 0
+    perfect = krippendorff_alpha([[0, 0], [1, 1], [0, 0]])
+    assert (perfect.value, perfect.low) == (1.0, None)
