@@ -3,7 +3,7 @@
 Short questions are the starter's capability set; long ones are HHH comparisons and BBQ. Both sides are given the same token ids
 of prompt and choice and the same number format; Accord also tokenises within its time, since an evaluation does. lm-eval is tuned
 in its favour: the best batch size of a sweep on the same items; its sorting by length and its cache of one-token continuations
-stay on. Both sides' likelihoods are compared: in fp32 to within 1e-3 nats a choice, in bf16 to within 0.05 nats a token, and the
+stay on. Both sides' likelihoods are compared: in fp32 to within 1e-3 nats a choice, in bf16 to within 0.25 nats a token, and the
 choice taken must be the same wherever the two likeliest are further apart than twice the differences found.
 
 Run: `python benchmarks/choices_vs_lm_eval.py [--quick]`; the environment's ACCORD_TEST_DATA names the data folder.
@@ -37,8 +37,9 @@ from accord.starter import policy_path
 
 LEAST_RATIO = 3.0
 BATCH_SIZES = (1, 4, 8, 16, 32, 64)
-# Largest difference of a log-likelihood: in fp32 of a choice, in bf16 of a choice, a token.
-TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 0.05}
+# Largest difference of a log-likelihood: in fp32 of a choice, in bf16 of a choice a token. A bf16 logit between 16 and 32 is a
+# multiple of 1/8, and each side rounds its own.
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 0.25}
 Logps = list[tuple[float, ...]]
 
 
@@ -134,18 +135,16 @@ def contest(
     rates: dict[str, list[float]] = {"Accord": [], "lm-eval": []}
     for repetition in range(repetitions):
         for side in list(rates)[:: 1 if repetition % 2 == 0 else -1]:
-            if side == "Accord":
-                measured = run_accord(completer, asked, device)
-            else:
-                measured = run_peer(peer, chat, asked, best, device)
+            ours = side == "Accord"
+            measured = run_accord(completer, asked, device) if ours else run_peer(peer, chat, asked, best, device)
             rates[side].append(measured.rate)
         say(
             f"{repetition + 1}/{repetitions}: {', '.join(f'{side} {r[-1]:.2f}' for side, r in rates.items())} questions/s"
         )
-    ours, theirs = rates.values()
-    ratio, low, high = paired_ratio(ours, theirs)
+    ratio, low, high = paired_ratio(*rates.values())
     return {
-        "precision": precision, "n": len(asked), "ours": statistics.median(ours), "peer": statistics.median(theirs),
+        "precision": precision, "n": len(asked), "ours": statistics.median(rates["Accord"]),
+        "peer": statistics.median(rates["lm-eval"]),
         "ratio": ratio, "ratio_range": [low, high], "batch_size": best, **agreement,
     }  # fmt: skip
 
