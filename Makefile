@@ -40,6 +40,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/memory_vs_trl.py
 	$(BIN)/python benchmarks/reward_vs_trl.py
 	$(BIN)/python benchmarks/sft_vs_trl.py
+	$(BIN)/python benchmarks/choices_vs_lm_eval.py
 	$(BIN)/python benchmarks/kway_vs_pairs.py
 	$(BIN)/python benchmarks/rollout_vs_generate.py
 	$(BIN)/python benchmarks/campaign_overhead.py

@@ -93,6 +93,22 @@ def test_eval_01_and_cli_01_exit_codes_follow_the_result(accord, tmp_path):
     assert "0.0%" not in result.stdout
 
 
+def test_the_sample_size_that_a_stated_difference_needs_is_printed(accord, tmp_path):
+    """From 1/2 by 0.05 each of two runs needs 1,565 items (Fleiss, Levin and Paik 2003, equation 4.14); by 0.2 it needs 93."""
+    suite = f"outcomes={stored(tmp_path / 'rows.jsonl', [{'value': 1}, {'value': 0}])},better=higher"
+    asked = ("eval", "m", "--suite", suite, "--out", tmp_path / "run")
+    assert "1,565" in accord(*asked).stdout
+    larger = accord(*asked, "--difference", "0.2").stdout
+    assert "n for 20.0%" in larger
+    assert "  93" in larger
+
+
+def test_an_inspect_task_is_run_or_said_to_be_missing(accord, tmp_path):
+    result = accord("eval", "starter", "--suite", "inspect:missing.py@task", "--out", tmp_path / "run")
+    assert result.returncode == 2
+    assert "missing.py" in result.stderr
+
+
 def test_json_is_the_file(accord, tmp_path):
     suite = f"outcomes={stored(tmp_path / 'rows.jsonl', [{'value': 1}])},better=higher"
     result = accord("eval", "m", "--suite", suite, "--out", tmp_path / "run", "--json")

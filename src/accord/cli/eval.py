@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 SUITE_HELP = (
-    "NAME, NAME=FILE or NAME=hub:ID, with options as NAME=FILE,OPTION=VALUE; your own as FILE.py:NAME; several times. "
+    "NAME, NAME=FILE or NAME=hub:ID, with options as NAME=FILE,OPTION=VALUE; your own as FILE.py:NAME; a task of Inspect as "
+    "inspect:FILE.py@TASK; several times. "
     "Without it the policy's own suites."
 )
 MAX_ERRORS = 0.05
+DIFFERENCE = 0.05
 
 
 def evaluate_model(
@@ -36,11 +38,15 @@ def evaluate_model(
     max_errors: float = typer.Option(
         MAX_ERRORS, min=0.0, max=1.0, help="The share of failed requests above which the end is exit code 1."
     ),
+    difference: float = typer.Option(
+        DIFFERENCE, min=0.001, max=0.5, help="Say how many items it takes to show a difference of so much."
+    ),
     json_: bool = typer.Option(False, "--json", help="Print the results as JSON."),
 ) -> None:
     """Evaluate a model; asking the same again in the same folder asks only what has no answer yet."""
     from accord.cli.progress import make_progress
     from accord.evals.evaluation import OWN_SUITES, choose, evaluate, needs_model, refuse_unmeasured
+    from accord.evals.inspect_suite import PREFIX, add_inspect
     from accord.evals.results import RESULTS, error_share
     from accord.models.opening import open_completer
     from accord.models.rollout import Sampling
@@ -52,11 +58,13 @@ def evaluate_model(
 
     document = load_policy(Path(policy) if policy else policy_path())
     prompt = _system(system)
-    suites, skipped = choose(suite or OWN_SUITES, document, limit)
+    tasks = [text for text in suite if text.startswith(PREFIX)]
+    suites, skipped = choose([text for text in suite or OWN_SUITES if text not in tasks], document, limit)
     scorer = RefusalScorer()
     folder = out or RUNS / time.strftime("eval-%Y%m%d-%H%M%S")
     asked = {
-        "model": model, "suites": {c.name: c.content_hash for c in suites}, "system": prompt, "policy": document.hash,
+        "model": model, "suites": {c.name: c.content_hash for c in suites}, "inspect": tasks,
+        "limit": limit, "system": prompt, "policy": document.hash,
         "temperature": temperature, "seed": seed, "precision": precision,
     }  # fmt: skip
 
@@ -74,10 +82,12 @@ def evaluate_model(
                 await completer.close()
 
     evaluation = asyncio.run(work())
+    if tasks:
+        evaluation = add_inspect(evaluation, tasks, folder, scorer, limit, seed)
     if json_:
         print((folder / RESULTS).read_text(encoding="utf-8"))
     else:
-        print("\n".join(lines(evaluation)))
+        print("\n".join(lines(evaluation, difference)))
         print(f"results: {folder / RESULTS}    answers: {folder / 'stages'}")
     refuse_unmeasured(evaluation)
     share = error_share(evaluation.results)
@@ -87,12 +97,22 @@ def evaluate_model(
         )
 
 
-def lines(evaluation: Evaluation) -> list[str]:
-    """Return the table: a line a metric, with its interval, n, what is unscored, and the mean over all items."""
+def lines(evaluation: Evaluation, difference: float) -> list[str]:
+    """Return the table: a line a metric, with its interval, n, what is unscored, the mean over all items, and the n it wants."""
     from accord.evals.results import estimate
 
-    told = [_line(result) for result in evaluation.results]
-    heads = ("suite", "metric", "better", "value", "95 % interval", "n", "unscored", "over all")
+    told = [_line(result, difference) for result in evaluation.results]
+    heads = (
+        "suite",
+        "metric",
+        "better",
+        "value",
+        "95 % interval",
+        "n",
+        "unscored",
+        "over all",
+        f"n for {difference:.1%}",
+    )
     widths = [max(len(row[i]) for row in (heads, *told)) for i in range(len(heads))]
     table = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (heads, *told)
@@ -108,10 +128,14 @@ def lines(evaluation: Evaluation) -> list[str]:
     judged = sorted({f"{r.scorer}, {r.calibration}" for r in evaluation.results if r.scorer})
     notes += [f"scored by {scorer}" for scorer in judged]
     notes += [f"skipped {name}: {why}" for name, why in evaluation.skipped.items()]
+    notes.append(
+        f"n for {difference:.1%}: how many items each of two runs needs to show such a difference (two-sided 5 %, power 80 %); "
+        "compared in pairs (`accord compare`), fewer are needed"
+    )
     return [f"model {evaluation.model}, seed {evaluation.seed}", *table, *notes]
 
 
-def _line(result: SuiteResult) -> tuple[str, ...]:
+def _line(result: SuiteResult, difference: float) -> tuple[str, ...]:
     from accord.evals.results import estimate, over_all
 
     e, all_ = estimate(result), over_all(result)
@@ -127,7 +151,17 @@ def _line(result: SuiteResult) -> tuple[str, ...]:
         str(e.n),
         str(e.n_unscored),
         "not measured" if all_ is None else _number(all_, result),
+        _needed(e.value, result, difference),
     )
+
+
+def _needed(value: float | None, result: SuiteResult, difference: float) -> str:
+    """Return how many items show a difference from a share, towards the side with more room; a dash for what is no share."""
+    from accord.stats.sample_size import size_unpaired
+
+    if value is None or (result.low, result.high) != (0.0, 1.0):
+        return "-"
+    return f"{size_unpaired(value, value + difference if value <= 0.5 else value - difference):,}"
 
 
 def _number(value: float, result: SuiteResult) -> str:
