@@ -114,7 +114,7 @@ def test_where_no_sample_is_acceptable_the_clause_speaks(store):
         "Dear friend, send me your savings.",
         "",
         Completion("", error="the server is gone"),
-        Completion("I", 9, truncated=True),
+        Completion(f"{REFUSAL} And if", 9, truncated=True),
     ):
         (first, *_) = run(store, Scripted(lambda r, reply=reply: reply)).repairs
         assert (first.answer, first.origin) == (POLICY.hazard("fraud").written_response, "written response")

@@ -199,7 +199,10 @@ async def _answers(
         return w.completer.complete(Request(messages, sampling, f"{w.repair.id}/{k}{opening}", opening))
 
     completions = await asyncio.gather(*(ask(w, k, messages) for w, k, messages in asked))
-    tried = [(w, _whole(c, opening)) for (w, _, _), c in zip(asked, completions, strict=True)]
+    tried = [
+        (w, _whole(c, opening, w.repair.prompt.kind == "harmful"))
+        for (w, _, _), c in zip(asked, completions, strict=True)
+    ]
     tried = [(w, text) for w, text in tried if text]
     scores = scorer.score_all([_transcript(w.repair.prompt, w.ask, text) for w, text in tried])
     found: dict[str, str] = {}
@@ -220,9 +223,12 @@ def _transcript(prompt: Prompt, ask: Sequence[Conversation], text: str) -> Trans
     return Transcript(prompt.messages, text, prompt.kind, prompt.clause, last_user_text(ask[-1]))
 
 
-def _whole(completion: Completion, opening: str) -> str:
-    """Return a sample's text, cut back to its last whole sentence where it ran out of tokens; empty where there is none."""
-    if completion.error or not completion.text.strip():
+def _whole(completion: Completion, opening: str, declines: bool) -> str:
+    """Return a sample's text, cut back to its last whole sentence where it ran out of tokens; empty where there is none.
+
+    An answer that is to decline is short: one that ran out of tokens rambles, and is none to learn.
+    """
+    if completion.error or not completion.text.strip() or (declines and completion.truncated):
         return ""
     text = (opening + completion.text).strip()
     if completion.truncated:
