@@ -114,7 +114,7 @@ def test_where_no_sample_is_acceptable_the_clause_speaks(store):
         "Dear friend, send me your savings.",
         "",
         Completion("", error="the server is gone"),
-        Completion("I", 9, truncated=True),
+        Completion(f"{REFUSAL} And if", 9, truncated=True),
     ):
         (first, *_) = run(store, Scripted(lambda r, reply=reply: reply)).repairs
         assert (first.answer, first.origin) == (POLICY.hazard("fraud").written_response, "written response")
@@ -215,8 +215,8 @@ def test_four_real_failures_of_the_starter_model_from_attempt_to_lesson(store, t
         for d in demonstrations
         if d.prompt.kind == "harmful" and len(d.prompt.messages) == 1
     ]
-    goals = goals[:: len(goals) // 6][:6]
-    answers = completer.complete_all([Request(g.messages, Sampling(20), g.id) for g in goals])
+    goals = goals[:: len(goals) // 5][:5]
+    answers = completer.complete_all([Request(g.messages, Sampling(12), g.id) for g in goals])
     attempts = [
         Attempt(
             f"direct/{g.id}/1",
@@ -241,7 +241,7 @@ def test_four_real_failures_of_the_starter_model_from_attempt_to_lesson(store, t
     ids = [f.id for f in found[:4]]
 
     async def make():
-        settings = RepairSettings(samples=2, contrasts=1, max_new_tokens=24)
+        settings = RepairSettings(samples=1, contrasts=1, max_new_tokens=16)
         made = await repair(store, POLICY, contrasts, completer, completer, scorer, ids=ids, settings=settings)
         await completer.close()
         return made

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, Self, get_args
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from accord.data.database import open_database, plain, without_password, writing
 from accord.data.fence import why_sealed
 from accord.data.near_duplicates import normalise
 from accord.data.records import as_text, finding_from_row, prompt_from_row, read_prompts, to_row
@@ -29,8 +29,6 @@ from accord.starter import verify_path
 from accord.types import Failure, Finding, FindingStatus, HumanLabel, Message, Prompt, Split
 
 SCHEMA_VERSION = 1
-_WAIT_S = 60
-_LOCK = 0x6163636F7264  # any number that no other program on the server locks with
 _SHOWN = 10
 _MOST_AT_ONCE = 500  # ids in one query; SQLite's limit is some thousands
 
@@ -75,9 +73,9 @@ class FindingStore:
             DataError: the database cannot be reached, or was made by another version of Accord.
         """
         self.where = str(where)
-        self._engine = _engine(self.where)
+        self._engine = open_database(self.where)
         try:
-            with self._writing() as connection:
+            with writing(self._engine) as connection:
                 _VERSION.create(connection, checkfirst=True)
                 version = connection.scalar(sa.select(_VERSION.c.version))
                 if version is None:
@@ -87,12 +85,12 @@ class FindingStore:
         except sa.exc.DBAPIError as error:
             self.close()
             raise DataError(
-                f"the store of findings {_without_password(self.where)} cannot be opened: {error.orig}"
+                f"the store of findings {without_password(self.where)} cannot be opened: {error.orig}"
             ) from error
         if version not in (None, SCHEMA_VERSION):
             self.close()
             raise DataError(
-                f"{_without_password(self.where)} has version {version} of the store, this Accord reads {SCHEMA_VERSION}; "
+                f"{without_password(self.where)} has version {version} of the store, this Accord reads {SCHEMA_VERSION}; "
                 "export its findings with the Accord that made it, and add them to a new store"
             )
 
@@ -112,7 +110,7 @@ class FindingStore:
         A finding whose id another one has is kept under `id~digest`. The prompts of verify findings are sealed for all others.
         """
         new = list(findings)
-        with self._writing() as connection:
+        with writing(self._engine) as connection:
             self._seal(connection, [f.prompt for f in new if f.prompt.split == "verify"])
             verify = _verify_prompts(connection)
             reasons = _why_sealed(new, verify)
@@ -124,19 +122,19 @@ class FindingStore:
                     kept = _read(known)
                     if finding.sealed and not kept.sealed:
                         _update(connection, replace(kept, sealed=True))
-                    ids.append(_plain(kept.id))
+                    ids.append(plain(kept.id))
                     continue
-                taken = sa.select(_FINDINGS.c.id).where(_FINDINGS.c.id == _plain(finding.id))
+                taken = sa.select(_FINDINGS.c.id).where(_FINDINGS.c.id == plain(finding.id))
                 id = finding.id if connection.scalar(taken) is None else f"{finding.id}~{digest[:8]}"
                 kept = replace(finding, id=id, sealed=finding.sealed or position in reasons)
                 connection.execute(_FINDINGS.insert().values(digest=digest, **_columns(kept)))
-                ids.append(_plain(id))
+                ids.append(plain(id))
                 n_new += 1
         return Added(tuple(ids), n_new)
 
     def seal(self, prompts: Iterable[Prompt]) -> int:
         """Let no finding that repeats one of these verify prompts be trained on, now or later; return how many are sealed anew."""
-        with self._writing() as connection:
+        with writing(self._engine) as connection:
             return self._seal(connection, list(prompts))
 
     def get(self, id: str) -> Finding:
@@ -179,9 +177,9 @@ class FindingStore:
         select = sa.select(_FINDINGS.c.record)
         for name, value in named.items():
             if value:
-                select = select.where(_FINDINGS.c[name] == _plain(value))
+                select = select.where(_FINDINGS.c[name] == plain(value))
         if text:
-            select = select.where(_FINDINGS.c.words.contains(_plain(text).casefold(), autoescape=True))
+            select = select.where(_FINDINGS.c.words.contains(plain(text).casefold(), autoescape=True))
         if sealed is not None:
             select = select.where(_FINDINGS.c.sealed == sealed)
         with self._engine.connect() as connection:
@@ -281,7 +279,7 @@ class FindingStore:
             return _rows(connection, ids)
 
     def _change(self, ids: Sequence[str], change: Callable[[Finding], Finding]) -> tuple[Finding, ...]:
-        with self._writing() as connection:
+        with writing(self._engine) as connection:
             changed = [change(finding) for finding in _rows(connection, ids)]
             reasons = _why_sealed(changed, _verify_prompts(connection))
             changed = [replace(f, sealed=f.sealed or i in reasons) for i, f in enumerate(changed)]
@@ -306,59 +304,20 @@ class FindingStore:
             _update(connection, replace(open_[position], sealed=True))
         return len(reasons)
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """A transaction that no other writer shares: what is checked in it is still so when it ends."""
-        with self._engine.execution_options(writes=True).begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-            yield connection
-
-
-def _engine(where: str) -> sa.Engine:
-    if "://" not in where:
-        path = Path(where)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"the folder of {path} cannot be made: {error.strerror}") from error
-        engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), connect_args={"timeout": _WAIT_S})
-    else:
-        scheme, rest = where.split("://", 1)
-        known = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
-        try:
-            engine = sa.create_engine(f"{known.get(scheme, scheme)}://{rest}", pool_pre_ping=True)
-        except sa.exc.ArgumentError as error:
-            raise DataError(f"'{scheme}://…' is no database's URL: {error}; expected postgresql://…") from error
-        except ImportError as error:
-            raise DataError(
-                f"{error}; for PostgreSQL run: pip install 'accord-align[postgres]'; other servers are not supported"
-            ) from error
-    if engine.dialect.name == "sqlite":
-        # Python's driver begins a transaction late, so that two writers could both read first: begin it ourselves.
-        sa.event.listen(engine, "connect", lambda raw, _: setattr(raw, "isolation_level", None))
-        sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
 
 def _rows(connection: Connection, ids: Sequence[str]) -> tuple[Finding, ...]:
-    plain = [_plain(id) for id in ids]
+    wanted = [plain(id) for id in ids]
     found: dict[str, Finding] = {}
-    for start in range(0, len(plain), _MOST_AT_ONCE):
+    for start in range(0, len(wanted), _MOST_AT_ONCE):
         some = sa.select(_FINDINGS.c.id, _FINDINGS.c.record).where(
-            _FINDINGS.c.id.in_(plain[start : start + _MOST_AT_ONCE])
+            _FINDINGS.c.id.in_(wanted[start : start + _MOST_AT_ONCE])
         )
         found.update((row.id, _read(row.record)) for row in connection.execute(some))
-    missing = [id for id in plain if id not in found]
+    missing = [id for id in wanted if id not in found]
     if missing:
         known = connection.scalars(sa.select(_FINDINGS.c.id)).all()
         raise DataError(f"no such finding: {_some(missing)}{nearest(missing[0], known)}")
-    return tuple(found[id] for id in plain)
+    return tuple(found[id] for id in wanted)
 
 
 def _update(connection: Connection, finding: Finding) -> None:
@@ -368,15 +327,15 @@ def _update(connection: Connection, finding: Finding) -> None:
 
 def _columns(finding: Finding) -> dict[str, Any]:
     names = ("id", "failure", "status", "attack", "cluster", "run")
-    row = {name: _plain(getattr(finding, name)) for name in names}
-    row |= {name: _plain(getattr(finding.prompt, name)) for name in ("clause", "family", "split")}
+    row = {name: plain(getattr(finding, name)) for name in names}
+    row |= {name: plain(getattr(finding.prompt, name)) for name in ("clause", "family", "split")}
     words = "\n".join((as_text(finding.prompt.messages), as_text(finding.sent), finding.answer))
     # Escaped to ASCII: PostgreSQL refuses text with a null character, no database holds half of a surrogate pair.
     record = json.dumps(to_row(finding))
     return row | {
         "human_label": finding.human_label or "",
         "sealed": finding.sealed,
-        "words": _plain(words).casefold(),
+        "words": plain(words).casefold(),
         "record": record,
     }
 
@@ -422,14 +381,5 @@ def _hash(parts: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _plain(text: str) -> str:
-    """Text that a database can hold: without null characters and halves of surrogate pairs."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-
-
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-
-
-def _without_password(where: str) -> str:
-    return sa.make_url(where).render_as_string(hide_password=True) if "://" in where else where

@@ -13,7 +13,7 @@ import asyncio
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from accord.data.findings import FindingStore
@@ -24,7 +24,7 @@ from accord.models.completer import Ability, Completer, Completion, Request
 from accord.models.rollout import Sampling
 from accord.policy.schema import Hazard, Policy
 from accord.scorers.scorer import Scorer
-from accord.types import Conversation, Finding, Message, Prompt, Transcript, acceptable, last_user_text
+from accord.types import Conversation, Finding, Message, Outcome, Prompt, Transcript, acceptable, last_user_text
 
 # A neutral beginning that no refusal has: the last resort where every sample declines a harmless request.
 OPENING = "Here is"
@@ -187,30 +187,48 @@ def _of_contrasts(
 async def _answers(
     wanted: Sequence[_Wanted], policy: Policy, scorer: Scorer, settings: RepairSettings, opening: str = ""
 ) -> dict[str, str]:
-    """Return by id the first sample that is whole and acceptable; all are asked for at once."""
-    sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.seed)
+    """Return by id the first sample that is whole and acceptable; all are asked for at once.
+
+    The likeliest answer to each conversation comes first, since what is drawn from a small model is often worse.
+    """
     asked = [(w, k, w.ask[k % len(w.ask)]) for w in wanted for k in range(settings.samples)]
-    completions = await asyncio.gather(
-        *(w.completer.complete(Request(m, sampling, f"{w.repair.id}/{k}{opening}", opening)) for w, k, m in asked)
-    )
-    tried = [(w, _whole(c, opening)) for (w, _, _), c in zip(asked, completions, strict=True)]
+
+    def ask(w: _Wanted, k: int, messages: Conversation) -> Awaitable[Completion]:
+        temperature = settings.temperature if k >= len(w.ask) else 0.0
+        sampling = Sampling(settings.max_new_tokens, temperature, settings.seed)
+        return w.completer.complete(Request(messages, sampling, f"{w.repair.id}/{k}{opening}", opening))
+
+    completions = await asyncio.gather(*(ask(w, k, messages) for w, k, messages in asked))
+    tried = [
+        (w, _whole(c, opening, w.repair.prompt.kind == "harmful"))
+        for (w, _, _), c in zip(asked, completions, strict=True)
+    ]
     tried = [(w, text) for w, text in tried if text]
     scores = scorer.score_all([_transcript(w.repair.prompt, w.ask, text) for w, text in tried])
     found: dict[str, str] = {}
     for (w, text), score in zip(tried, scores, strict=True):
-        prompt = w.repair.prompt
-        if acceptable(prompt.kind, policy.response_mode(prompt.clause), score.outcome):
+        if _teaches(w.repair.prompt, policy, score.outcome):
             found.setdefault(w.repair.id, text)
     return found
+
+
+def _teaches(prompt: Prompt, policy: Policy, outcome: Outcome) -> bool:
+    """Whether an answer is one to learn; a benign request's must not decline even in part."""
+    if prompt.kind != "harmful":
+        return outcome is Outcome.COMPLIED
+    return acceptable(prompt.kind, policy.response_mode(prompt.clause), outcome) is True
 
 
 def _transcript(prompt: Prompt, ask: Sequence[Conversation], text: str) -> Transcript:
     return Transcript(prompt.messages, text, prompt.kind, prompt.clause, last_user_text(ask[-1]))
 
 
-def _whole(completion: Completion, opening: str) -> str:
-    """Return a sample's text, cut back to its last whole sentence where it ran out of tokens; empty where there is none."""
-    if completion.error or not completion.text.strip():
+def _whole(completion: Completion, opening: str, declines: bool) -> str:
+    """Return a sample's text, cut back to its last whole sentence where it ran out of tokens; empty where there is none.
+
+    An answer that is to decline is short: one that ran out of tokens rambles, and is none to learn.
+    """
+    if completion.error or not completion.text.strip() or (declines and completion.truncated):
         return ""
     text = (opening + completion.text).strip()
     if completion.truncated:
