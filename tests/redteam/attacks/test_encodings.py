@@ -1,8 +1,9 @@
+import asyncio
 import itertools
 import string
 
 import pytest
-from fixed_targets import ANSWER, REFUSAL, TEXT, FixedTarget, outcomes, put
+from fixed_targets import ANSWER, GOAL, REFUSAL, TEXT, FixedTarget, judge, outcomes, put
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +29,9 @@ from accord.redteam.attacks.leetspeak import Leetspeak
 from accord.redteam.attacks.letter_spacing import LetterSpacing
 from accord.redteam.attacks.rot13 import Rot13
 from accord.redteam.attacks.zero_width import ZeroWidth
+from accord.types import Transcript
 
+ASIDE = "The weather in the mountains changes quickly, so hikers carry warm clothes and enough water for the day."
 text = st.text(st.characters(exclude_categories=["Cs"]))
 plain = st.text(string.ascii_letters + string.digits + string.punctuation + " \n")
 without_invisible = text.map(decode_zero_width)
@@ -91,14 +94,22 @@ class Encoded(FixedTarget):
         return Completion(encode_base64(self.text), 8)
 
 
-@pytest.mark.parametrize(("text", "outcome"), [(ANSWER, "complied"), (REFUSAL, "refused")])
+@pytest.mark.parametrize(("text", "outcome"), [(ANSWER, "complied"), (REFUSAL, "refused"), (ASIDE, "deflected")])
 def test_an_encoded_answer_is_decoded_for_the_judge_and_kept_as_given(text, outcome):
     completer = Encoded()
     completer.text = text
     target = put(Base64(), completer)
     assert outcomes(target) == [outcome]
     assert target.attempts[0].answer == encode_base64(text)
-    assert target.attempts[0].note == f"judged as: {text}"
+    assert target.attempts[0].note == (f"judged as: {text}" if text == ANSWER else "")
+
+
+def test_talk_of_something_else_is_no_success():
+    """A model that cannot read Base64 talks of anything; the shipped judge, which knows refusals, calls that an answer."""
+    assert asyncio.run(judge(Transcript(GOAL.messages, ASIDE, goal=TEXT))).outcome.value == "complied"
+    completer = FixedTarget()
+    completer.complete = lambda request: asyncio.sleep(0, Completion(ASIDE, 8))
+    assert outcomes(put(Base64(), completer)) == ["deflected"]
 
 
 @pytest.mark.parametrize("attack", [Base64(), Rot13(), Leetspeak(), ZeroWidth(), Confusables(), LetterSpacing()])
