@@ -62,20 +62,20 @@ class Target:
         Raises:
             BudgetSpentError: the budget is spent.
         """
-        number, id = self._take_place(sent, prefill)
+        number, id = self._take_place(sent, prefill, note)
         completion = await self.completer.complete(Request(sent, self.sampling, id, prefill))
-        return await self._settle(number, id, sent, prefill, completion)
+        return await self._settle(number, id, sent, prefill, completion, note, read)
 
-    async def record(self, sent: Conversation, completion: Completion) -> Attempt:
-        """Count and judge, as one query, an answer that was obtained otherwise than by `ask`; `sent` says what words cannot.
+    async def record(self, sent: Conversation, completion: Completion, note: str) -> Attempt:
+        """Count and judge, as one query, an answer that was obtained otherwise than by `ask`; `note` says how.
 
         Raises:
             BudgetSpentError: the budget is spent.
         """
-        number, id = self._take_place(sent, "")
-        return await self._settle(number, id, sent, "", completion)
+        number, id = self._take_place(sent, "", note)
+        return await self._settle(number, id, sent, "", completion, note, None)
 
-    def _take_place(self, sent: Conversation, prefill: str) -> tuple[int, str]:
+    def _take_place(self, sent: Conversation, prefill: str, note: str) -> tuple[int, str]:
         """Take a place among the attempts before the model is asked: several questions may be in flight."""
         if self.left <= 0:
             raise BudgetSpentError(f"{self.attack}: {self.budget.queries} queries on goal '{self.goal.id}' are spent")
@@ -86,7 +86,16 @@ class Target:
         )
         return number, id
 
-    async def _settle(self, number: int, id: str, sent: Conversation, prefill: str, completion: Completion) -> Attempt:
+    async def _settle(
+        self,
+        number: int,
+        id: str,
+        sent: Conversation,
+        prefill: str,
+        completion: Completion,
+        note: str,
+        read: Reader | None,
+    ) -> Attempt:
         if completion.error:
             score = Score(Outcome.ERROR, "", completion.error)
         else:
