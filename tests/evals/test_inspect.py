@@ -26,6 +26,7 @@ from inspect_ai.scorer import Score as InspectScore
 from inspect_ai.scorer import accuracy, mean, scorer
 from inspect_ai.solver import solver
 from inspect_ai.tool import ToolCall, ToolCallError, ToolFunction, ToolInfo
+from tiny_llama import tiny
 
 from accord.errors import DataError, GateError, NotMeasuredError, SettingsError
 from accord.evals import inspect_provider  # noqa: F401
@@ -81,10 +82,10 @@ def task_file(tmp_path):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    from conftest import save
-    from tiny_llama import tiny
-
-    return AccordModel(str(save(tiny(), tmp_path_factory.mktemp("model") / "tiny")))
+    loaded, folder = tiny(), tmp_path_factory.mktemp("tiny")
+    loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    return AccordModel(str(folder))
 
 
 def generated(model, messages, tools=(), choice="auto", **config):

@@ -251,16 +251,16 @@ def test_a_soft_prompt_is_recorded_judged_and_counted_as_a_query_and_says_what_i
     attempts = run(SoftPrompt(n_vectors=4), target_of(completer, queries=2, steps=4))
     assert [a.queries for a in attempts] == [1, 2]
     assert all(a.score.outcome is Outcome.REFUSED for a in attempts)
-    assert "8 vectors" in attempts[0].sent[-1].extra["soft_prompt"]
-    assert attempts[0].sent[-1].content == GOAL.messages[-1].content
+    assert "8 vectors" in attempts[0].note
+    assert attempts[0].sent == GOAL.messages
 
 
 def test_what_is_recorded_beyond_the_budget_is_refused_and_an_error_is_an_error(completer):
     async def main():
         target = target_of(completer, queries=1)
-        attempt = await target.record(GOAL.messages, Completion("", error="out of memory"))
+        attempt = await target.record(GOAL.messages, Completion("", error="out of memory"), "note")
         with pytest.raises(BudgetSpentError):
-            await target.record(GOAL.messages, Completion("x"))
+            await target.record(GOAL.messages, Completion("x"), "note")
         return attempt, target
 
     attempt, target = asyncio.run(main())

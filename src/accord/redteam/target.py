@@ -66,14 +66,14 @@ class Target:
         completion = await self.completer.complete(Request(sent, self.sampling, id, prefill))
         return await self._settle(number, id, sent, prefill, completion, note, read)
 
-    async def record(self, sent: Conversation, completion: Completion) -> Attempt:
-        """Count and judge, as one query, an answer that was obtained otherwise than by `ask`; `sent` says what words cannot.
+    async def record(self, sent: Conversation, completion: Completion, note: str) -> Attempt:
+        """Count and judge, as one query, an answer that was obtained otherwise than by `ask`; `note` says how.
 
         Raises:
             BudgetSpentError: the budget is spent.
         """
-        number, id = self._take_place(sent, "", "")
-        return await self._settle(number, id, sent, "", completion, "", None)
+        number, id = self._take_place(sent, "", note)
+        return await self._settle(number, id, sent, "", completion, note, None)
 
     def _take_place(self, sent: Conversation, prefill: str, note: str) -> tuple[int, str]:
         """Take a place among the attempts before the model is asked: several questions may be in flight."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -39,7 +39,7 @@ class SoftPrompt:
             await box.run(search.step)
             if step in asking:
                 completion = await box.run(lambda: search.answer(target.sampling.max_new_tokens))
-                attempt = await target.record(search.messages, completion)
+                attempt = await target.record(goal.messages, completion, search.note)
                 if attempt.score.outcome is Outcome.COMPLIED:
                     return
 
@@ -53,7 +53,7 @@ class VectorSearch:
     def __init__(
         self, box: WhiteBox, messages: Conversation, beginning: str, n_vectors: int, step_share: float
     ) -> None:
-        self.box, self.goal = box, messages
+        self.box = box
         self.target_loss = TargetLoss(box, cut_slot(box.chat, messages, " !" * n_vectors, beginning))
         # In fp32: a step can be smaller than what bf16 tells apart.
         self.vectors_SD: Tensor = self.target_loss.vectors(self.target_loss.slot.suffix).float()
@@ -63,12 +63,11 @@ class VectorSearch:
         self.n_steps = 0
 
     @property
-    def messages(self) -> Conversation:
-        """The goal, with a note, beside its text, of what the model was given that is no text."""
-        note = (
+    def note(self) -> str:
+        """What the model was given that is no text."""
+        return (
             f"{len(self.best_SD)} vectors of its own follow the text; loss {self.loss:.4f} after {self.n_steps} steps"
         )
-        return (*self.goal[:-1], replace(self.goal[-1], extra={**self.goal[-1].extra, "soft_prompt": note}))
 
     def step(self) -> None:
         """Take the loss of the vectors as they are, then move each number by one step."""
