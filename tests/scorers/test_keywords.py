@@ -3,8 +3,10 @@
 import pytest
 
 from accord.errors import SettingsError
+from accord.policy import load_policy
 from accord.scorers.keywords import KeywordScorer
 from accord.scorers.named import scorer_named
+from accord.starter import policy_path
 from accord.types import Message, Outcome, Transcript
 
 
@@ -31,12 +33,25 @@ def test_empty_has_no_verdict(answer):
 
 
 def test_scorers_by_name(tmp_path):
-    assert scorer_named("refusal").name == "refusal"
-    assert len(scorer_named("keywords").config_hash) == 16
+    policy = load_policy(policy_path())
+    assert scorer_named("refusal", policy).name == "refusal"
+    assert len(scorer_named("keywords", policy).config_hash) == 16
+    assert "refusal" in scorer_named("evidence", policy).name
+    assert scorer_named("http://127.0.0.1:1/judge", policy).name == "endpoint:http://127.0.0.1:1/judge"
     file = tmp_path / "mine.py"
     file.write_text(
-        "from accord.scorers.keywords import KeywordScorer\n\n\ndef mine():\n    return KeywordScorer('mine')\n"
+        "from accord.scorers.keywords import KeywordScorer\n\n\n"
+        "class Mine(KeywordScorer):\n    def __init__(self):\n        super().__init__('mine')\n\n\n"
+        "def harmless(transcript):\n    return 0.0\n"
     )
-    assert scorer_named(f"{file}:mine").name == "mine"
+    assert scorer_named(f"{file}:Mine", policy).name == "mine"
+    (score,) = scorer_named(f"{file}:harmless", policy).score_all(
+        [Transcript((Message("user", "Hi"),), "Hello there.")]
+    )
+    assert score.outcome is Outcome.REFUSED
+    assert score.value == 0.0
+    for name in ("refusl", "rubric", "refusal:starter"):
+        with pytest.raises(SettingsError, match="not found"):
+            scorer_named(name, policy)
     with pytest.raises(SettingsError, match="did you mean 'refusal'"):
-        scorer_named("refusl")
+        scorer_named("refusl", policy)

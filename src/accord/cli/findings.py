@@ -185,8 +185,7 @@ def findings_regress(
 ) -> None:
     """Put findings, sealed ones too, to a model again: which still fail, which are fixed, which have regressed."""
     from accord.evals.regression import STATUS, ask_again
-    from accord.models.load import load_model
-    from accord.models.local import LocalCompleter
+    from accord.models.opening import open_completer
     from accord.policy import load_policy
     from accord.scorers.refusal import RefusalScorer
     from accord.starter import policy_path
@@ -198,7 +197,7 @@ def findings_regress(
         found = found[: limit or None]
         if not found:
             raise NotMeasuredError(f"{store}: no finding matches, so nothing was asked")
-        completer = LocalCompleter(load_model(model))
+        completer = open_completer(model)
 
         async def ask() -> Regression:
             try:

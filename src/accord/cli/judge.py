@@ -7,30 +7,34 @@ from pathlib import Path
 
 import typer
 
+from accord.cli.options import JUDGE_HELP
 from accord.errors import InputError, NotMeasuredError, nearest
 from accord.types import Estimate
 
 
 def judge_calibrate(
-    scorer: str = typer.Argument(..., help="The scorer: refusal, keywords, or FILE.py:NAME."),
+    scorer: str = typer.Argument(..., help=f"The scorer: {JUDGE_HELP}"),
     labels: list[Path] = typer.Option(..., help="Answers labelled by people: XSTest's CSV, or JSONL; may be repeated."),
     question: str = typer.Option("refusal", help="What people were asked: refusal, objective or harm."),
+    policy: str = typer.Option("", help="The policy whose rubrics a judge uses; the starter policy if none."),
     out: Path | None = typer.Option(None, help="Where the calibration is kept; Accord's cache unless given."),
     html: Path | None = typer.Option(None, help="Also write a page of it here."),
     json_: bool = typer.Option(False, "--json", help="Print as JSON."),
 ) -> None:
     """Hold a scorer against labels by people, beside people among themselves and keywords, and keep what was measured."""
+    from accord.policy import load_policy
     from accord.scorers.calibration import calibrate
     from accord.scorers.calibration_record import as_json, save_calibration
     from accord.scorers.labels import QUESTIONS, read_labels
     from accord.scorers.named import scorer_named
+    from accord.starter import policy_path
 
     asked = next((q for q in QUESTIONS if q == question), None)
     if asked is None:
         raise InputError(
             f"question '{question}' unknown{nearest(question, QUESTIONS)}; there are: {', '.join(QUESTIONS)}"
         )
-    judge = scorer_named(scorer)
+    judge = scorer_named(scorer, load_policy(policy or policy_path()))
     result = calibrate(judge, [row for path in labels for row in read_labels(path, asked)], asked)
     if result.measured.agreement.value is None:
         raise NotMeasuredError(f"{', '.join(map(str, labels))}: not one row could be compared")

@@ -19,6 +19,11 @@ Checkpointing = Annotated[
         "much less memory, a third to a half more work.",
     ),
 ]
+JUDGE_HELP = (
+    "refusal, keywords, evidence, rubric:MODEL, constrained:MODEL, guard:MODEL, remote:openai:NAME@URL, classifier:FILE, an "
+    "http(s) address, or FILE.py:NAME."
+)
+Judge = Annotated[str, typer.Option(help=f"What reads the answers: {JUDGE_HELP}")]
 Rank = Annotated[int, typer.Option(help="The adapters' rank.")]
 Track = Annotated[
     list[str], typer.Option(help="Also draw curves in tensorboard, wandb, mlflow or trackio; several times.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from accord.cli.options import PrecisionName, Seed
+from accord.cli.options import Judge, PrecisionName, Seed
 from accord.errors import AccordError, NotMeasuredError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def redteam(
     attacker: str = typer.Option(
         "", help="The model that writes for attacks which need a writer; the attacked one if none."
     ),
+    judge: Judge = "refusal",
     out: Path = typer.Option(None, help="The run's folder, also of one to go on with; a new one under runs/ if none."),
     max_new_tokens: int = typer.Option(None, help="Tokens of an answer.", show_default="64"),
     precision: PrecisionName = "auto",
@@ -53,7 +54,7 @@ def redteam(
         "max_new_tokens": max_new_tokens,
     }
     plan = Plan(seed=seed, **{name: value for name, value in given.items() if value is not None})
-    settings = RedTeamSettings(model, tuple(attack), goals, policy, attacker, precision, plan)  # type: ignore[arg-type]
+    settings = RedTeamSettings(model, tuple(attack), goals, policy, attacker, judge, precision, plan)  # type: ignore[arg-type]
     start(out or RUNS / time.strftime("redteam-%Y%m%d-%H%M%S"), settings, json_)
 
 

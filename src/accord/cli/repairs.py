@@ -33,8 +33,7 @@ def findings_repair(
     from accord.data.records import read_demonstrations
     from accord.feedback.repair import RepairSettings, repair
     from accord.feedback.review import write_repairs
-    from accord.models.load import load_model
-    from accord.models.local import LocalCompleter
+    from accord.models.opening import open_completer
     from accord.policy import load_policy
     from accord.scorers.refusal import RefusalScorer
     from accord.starter import demonstrations_path, policy_path
@@ -46,7 +45,7 @@ def findings_repair(
     settings = RepairSettings(**{name: value for name, value in given.items() if value is not None}, seed=seed)
     with open_store(store) as opened:
         opened.trainable(only or None)  # a sealed one is refused before a model is loaded
-        completer = LocalCompleter(load_model(model))
+        completer = open_completer(model)
 
         async def make() -> Repaired:
             try:

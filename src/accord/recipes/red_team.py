@@ -24,10 +24,12 @@ from accord.recipes.reporting import machine_facts
 from accord.redteam.campaign import Plan, run_campaign
 from accord.redteam.choice import choose_attacks, usable
 from accord.redteam.journal import read_trials
-from accord.redteam.summary import CampaignSummary, Trial, summarise, to_row
+from accord.redteam.summary import UNCALIBRATED, CampaignSummary, Trial, summarise, to_row
 from accord.runs.atomic import digest, write_json
 from accord.runs.folder import open_run
-from accord.scorers.refusal import RefusalScorer
+from accord.scorers.calibration_record import load_calibration
+from accord.scorers.named import scorer_named
+from accord.scorers.selfcheck import require_trusted
 from accord.starter import policy_path, verify_path
 from accord.types import Progress, Prompt
 
@@ -44,6 +46,7 @@ class RedTeamSettings:
     goals: str = ""
     policy: str = ""
     attacker: str = ""
+    judge: str = "refusal"
     precision: Precision = "auto"
     plan: Plan = field(default_factory=Plan)
 
@@ -56,7 +59,8 @@ class RedTeamSettings:
 def settings_from(asked: Mapping[str, Any]) -> RedTeamSettings:
     """Return the settings that a manifest kept."""
     plan = Plan(**{f.name: asked[f.name] for f in fields(Plan)})
-    own = {f.name: asked[f.name] for f in fields(RedTeamSettings) if f.name != "plan"}
+    # Runs of before a setting was there lack it.
+    own = {f.name: asked[f.name] for f in fields(RedTeamSettings) if f.name != "plan" and f.name in asked}
     return RedTeamSettings(**{**own, "attacks": tuple(own["attacks"])}, plan=plan)
 
 
@@ -67,14 +71,18 @@ def red_team(settings: RedTeamSettings, folder: Path, progress: Progress) -> Cam
 
     Raises:
         InputError: something asked for is wrong, or the folder holds another run.
+        NotMeasuredError: the judge fails cases whose verdict is known.
     """
     policy = load_policy(Path(settings.policy) if settings.policy else policy_path())
     attacks = choose_attacks(settings.attacks)
     goals = read_goals(settings.goals, policy)
-    scorer = RefusalScorer()
+    scorer = scorer_named(settings.judge, policy)
     judge = f"{scorer.name} ({scorer.config_hash})"
     if not goals:
         return summarise((), policy, model=settings.model, judge=judge)
+    require_trusted(scorer, policy)
+    known = load_calibration(scorer)
+    calibration = known.describe() if known else UNCALIBRATED
     completer = open_completer(settings.model, settings.precision)
     attacker = open_completer(settings.attacker, settings.precision) if settings.attacker else completer
     chosen = usable(attacks, completer, named=bool(settings.attacks))
@@ -84,7 +92,7 @@ def red_team(settings: RedTeamSettings, folder: Path, progress: Progress) -> Cam
         "model_fingerprint": completer.fingerprint,
         "attacker_fingerprint": attacker.fingerprint,
         "policy_hash": policy.hash,
-        "judge": judge,
+        "judged_by": judge,
         "goals_hash": digest([asdict(goal) for goal in goals]),
         "chosen": sorted(chosen),
     }
@@ -104,7 +112,9 @@ def red_team(settings: RedTeamSettings, folder: Path, progress: Progress) -> Cam
                 await attacker.close()
 
     trials = read_trials(stage.folder) if stage.done else asyncio.run(campaign())
-    summary = summarise(trials, policy, model=settings.model, judge=judge, n_cells=len(chosen) * len(goals))
+    summary = summarise(
+        trials, policy, model=settings.model, judge=judge, n_cells=len(chosen) * len(goals), calibration=calibration
+    )
     write_records(folder / ATTEMPTS, (attempt for trial in trials for attempt in trial.attempts))
     write_json(folder / SUMMARY, to_row(summary))
     write_campaign_report(run, policy, summary, trials, frozenset(n for n, a in chosen.items() if a.white_box))

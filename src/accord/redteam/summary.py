@@ -25,6 +25,8 @@ from accord.types import Attempt, Estimate, Outcome, Prompt, acceptable
 UNSCORED_LIMIT = 0.05
 """Above this share, what could not be scored is itself the result, and is said before any other number."""
 
+UNCALIBRATED = "uncalibrated"
+
 Drawn = Literal["uniform", "adaptive"]
 _NOT_ANSWERS = (Outcome.EMPTY, Outcome.DEFLECTED, Outcome.UNSCORED, Outcome.ERROR)
 
@@ -145,7 +147,7 @@ def summarise(
     model: str,
     judge: str,
     n_cells: int = 0,
-    calibration: str = "uncalibrated",
+    calibration: str = UNCALIBRATED,
 ) -> CampaignSummary:
     """Return all numbers of a campaign; `n_cells` is how many trials there would be of every attack on every goal.
 
