@@ -60,7 +60,7 @@ def campaign_run(folder, outcomes, attack="direct", split="verify", drawn="unifo
         "model": "starter",
         "policy": "",
         "seed": 0,
-        "judge": "hand",
+        "judged_by": "hand",
         "model_fingerprint": folder.name,
     }
     (folder / "manifest.json").write_text(json.dumps({"asked": asked}))

@@ -76,7 +76,7 @@ def _read_campaign(run: Run, policy: Policy) -> Recorded:
     stage = run.folder / "stages" / SUITE
     if not (stage / TRIALS).exists():
         raise NotMeasuredError(f"{run.folder} has made no trial yet; ask the same campaign again in that folder")
-    trials, judge = read_trials(stage), str(run.asked.get("judge", ""))
+    trials, judge = read_trials(stage), str(run.asked.get("judged_by", ""))
     results = campaign_results(trials, policy, judge)
     evaluation = Evaluation(
         model=str(run.asked.get("model", "")),
