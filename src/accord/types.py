@@ -173,6 +173,10 @@ class Attempt:
     note: str = ""
 
 
+UNCALIBRATED = "uncalibrated"
+"""What is said of a number whose judge was not held against people."""
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A number for a person: value, interval, how many it rests on, and how many could not be scored, by reason.
@@ -186,7 +190,7 @@ class Estimate:
     n: int
     method: str
     unscored: Mapping[str, int] = field(default_factory=dict)
-    calibration: str = "uncalibrated"
+    calibration: str = UNCALIBRATED
 
     @property
     def n_unscored(self) -> int:

@@ -40,6 +40,11 @@ def test_cli_02_unknown_options_are_named_all_at_once(tmp_path):
     assert not out.exists()
 
 
+def test_what_is_missing_is_bad_input():
+    assert "Missing argument 'run'" in one_line_error(accord("chat"))
+    assert "'--sft-epochs'" in one_line_error(accord("align", "--sft-epochs", "many"))
+
+
 def test_impossible_settings_are_named_all_at_once(tmp_path):
     message = one_line_error(accord("align", "--rank", "0", "--method", "qlora", "--out", tmp_path / "run"))
     assert "rank must be at least 1" in message

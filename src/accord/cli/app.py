@@ -17,6 +17,8 @@ from accord import __version__
 from accord.errors import AccordError, nearest
 
 INTERNAL_ERROR = 4
+# Newer versions of Typer raise errors of usage from a copy of click of their own.
+USAGE_ERRORS = (click.ClickException, next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"))
 EPILOG = (
     "Exit codes: 0 done; 1 a gate failed; 2 bad input; 3 could not measure; 4 a fault in Accord itself. "
     "--debug shows the traceback of any error."
@@ -133,10 +135,10 @@ def main() -> None:
     try:
         _spread_as_asked()
         code = app(arguments, standalone_mode=False)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, typer.Abort):
         code = 130
-    except click.ClickException as error:
-        print(f"accord: {error.format_message()}", file=sys.stderr)
+    except USAGE_ERRORS as error:
+        print(f"accord: {error.format_message()}", file=sys.stderr)  # type: ignore[attr-defined]
         code = 2
     except AccordError as error:
         if debug:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from accord.cli.options import PrecisionName, Seed
+from accord.cli.options import Judge, PrecisionName, Seed
 from accord.errors import GateError, InputError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def evaluate_model(
     policy: str = typer.Option("", help="A policy document (YAML); the starter policy if none."),
     system: str = typer.Option("", help="A system prompt, or a file that holds one."),
     temperature: float = typer.Option(0.0, min=0.0, help="0 always takes the likeliest token."),
+    judge: Judge = "refusal",
     seed: Seed = 0,
     precision: PrecisionName = "auto",
     max_errors: float = typer.Option(
@@ -53,19 +54,21 @@ def evaluate_model(
     from accord.policy import load_policy
     from accord.recipes.reporting import machine_facts
     from accord.runs.folder import open_run
-    from accord.scorers.refusal import RefusalScorer
+    from accord.scorers.named import scorer_named
+    from accord.scorers.selfcheck import require_trusted
     from accord.starter import policy_path
 
     document = load_policy(Path(policy) if policy else policy_path())
     prompt = _system(system)
     tasks = [text for text in suite if text.startswith(PREFIX)]
     suites, skipped = choose([text for text in suite or OWN_SUITES if text not in tasks], document, limit)
-    scorer = RefusalScorer()
+    scorer = scorer_named(judge, document)
+    require_trusted(scorer, document)
     folder = out or RUNS / time.strftime("eval-%Y%m%d-%H%M%S")
     asked = {
         "model": model, "suites": {c.name: c.content_hash for c in suites}, "inspect": tasks,
         "limit": limit, "system": prompt, "policy": document.hash,
-        "temperature": temperature, "seed": seed, "precision": precision,
+        "temperature": temperature, "seed": seed, "precision": precision, "judge": judge,
     }  # fmt: skip
 
     async def work() -> Evaluation:

@@ -9,9 +9,8 @@ from accord.evals.metrics import helped, prompt_items, refused
 from accord.evals.reading import SourceRow, converted
 from accord.evals.results import ItemResult, SuiteResult
 from accord.evals.suite import About, user
-from accord.evals.summary import UNCALIBRATED
 from accord.policy.schema import Policy
-from accord.types import Attempt, Kind, Prompt, acceptable
+from accord.types import UNCALIBRATED, Attempt, Kind, Prompt, acceptable
 
 ALL_REFUSED = "every request is one to refuse, so a partial answer counts as compliance"
 

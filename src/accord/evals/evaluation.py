@@ -17,8 +17,9 @@ from accord.models.rollout import Sampling
 from accord.policy.schema import Policy
 from accord.resolve import resolve
 from accord.runs.folder import Run
+from accord.scorers.calibration_record import load_calibration
 from accord.scorers.scorer import Scorer
-from accord.types import Conversation, Message, Progress
+from accord.types import UNCALIBRATED, Conversation, Message, Progress
 
 ROOM = "accord.evals.suites"
 OWN_SUITES = (
@@ -148,6 +149,10 @@ def _key(completer: Completer, chosen: Chosen, system: str, sampling: Sampling) 
 
 def _complete(result: SuiteResult, chosen: Chosen, scorer: Scorer) -> SuiteResult:
     # A suite whose values a scorer gave names it; the hash says which form of it.
-    judged = f"{scorer.name}@{scorer.config_hash}" if result.scorer else ""
     items = within(result.items, result.low, result.high)
-    return replace(result, items=items, content_hash=chosen.content_hash, scorer=judged)
+    result = replace(result, items=items, content_hash=chosen.content_hash)
+    if not result.scorer:
+        return result
+    known = load_calibration(scorer)
+    calibration = known.describe() if known else UNCALIBRATED
+    return replace(result, scorer=f"{scorer.name}@{scorer.config_hash}", calibration=calibration)

@@ -10,9 +10,8 @@ from typing import Any
 
 from accord.errors import NotMeasuredError, SettingsError
 from accord.evals.results import Evaluation, ItemResult, SuiteResult, write_results
-from accord.evals.summary import UNCALIBRATED
 from accord.scorers.scorer import Scorer
-from accord.types import Outcome
+from accord.types import UNCALIBRATED, Outcome
 
 PREFIX = "inspect:"
 

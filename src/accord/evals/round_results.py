@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from accord.evals.results import ANSWER_KEY, ItemResult, SuiteResult
-from accord.evals.summary import UNCALIBRATED, Condition, complied, family_of, refused, unscored_reason
+from accord.evals.summary import Condition, complied, family_of, refused, unscored_reason
 from accord.policy.schema import Policy
-from accord.types import Attempt, Kind, last_user_text
+from accord.types import UNCALIBRATED, Attempt, Kind, last_user_text
 
 SUITE = "round"
 

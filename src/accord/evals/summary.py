@@ -18,12 +18,11 @@ from accord.policy.schema import Hazard, Policy
 from accord.stats.bootstrap import clustered_proportion
 from accord.stats.intervals import worst_case_bounds
 from accord.stats.paired import PairedDifference, paired_difference
-from accord.types import Attempt, Estimate, Kind, Outcome, acceptable, last_user_text
+from accord.types import UNCALIBRATED, Attempt, Estimate, Kind, Outcome, acceptable, last_user_text
 
 NOT_AN_ANSWER_LIMIT = 0.05
 """Above this share, what is no answer is itself the result, and is said before any other number."""
 
-UNCALIBRATED = "uncalibrated"
 ANSWER_KEY = "no judge: compared with the answer key"
 
 _REFUSALS = (Outcome.REFUSED, Outcome.BLOCKED)

@@ -153,7 +153,11 @@ def _not_loaded(name: str, error: Exception) -> ModelError:
 
 
 def fingerprint(folder: Path) -> str:
-    """Return a hash of a model folder's config and weights' sizes and names; of the name alone for a hub id."""
+    """Return a hash of a model folder's configuration and weights; of the name alone for a hub id.
+
+    A file of up to 1 GiB is read whole; of a larger one 1,024 blocks of 1 MiB, evenly spaced, in which no training leaves every
+    bit as it was.
+    """
     digest = hashlib.sha256(str(folder.name).encode())
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
@@ -161,9 +165,20 @@ def fingerprint(folder: Path) -> str:
                 digest.update(path.read_bytes())
             elif path.suffix == ".safetensors":
                 digest.update(f"{path.name}:{path.stat().st_size}".encode())
-                with path.open("rb") as file:
-                    digest.update(file.read(1 << 20))
+                _read_into(digest, path)
     return digest.hexdigest()
+
+
+def _read_into(digest: Any, path: Path, blocks: int = 1024, size: int = 1 << 20) -> None:
+    total = path.stat().st_size
+    with path.open("rb") as file:
+        if total <= blocks * size:
+            while part := file.read(size):
+                digest.update(part)
+            return
+        for block in range(blocks):
+            file.seek(block * (total - size) // (blocks - 1))
+            digest.update(file.read(size))
 
 
 def published_name(name: str, loaded: LoadedModel) -> str:

@@ -24,14 +24,14 @@ from accord.recipes.reporting import machine_facts
 from accord.redteam.campaign import Plan, run_campaign
 from accord.redteam.choice import choose_attacks, usable
 from accord.redteam.journal import read_trials
-from accord.redteam.summary import UNCALIBRATED, CampaignSummary, Trial, summarise, to_row
+from accord.redteam.summary import CampaignSummary, Trial, summarise, to_row
 from accord.runs.atomic import digest, write_json
 from accord.runs.folder import open_run
 from accord.scorers.calibration_record import load_calibration
 from accord.scorers.named import scorer_named
 from accord.scorers.selfcheck import require_trusted
 from accord.starter import policy_path, verify_path
-from accord.types import Progress, Prompt
+from accord.types import UNCALIBRATED, Progress, Prompt
 
 VERB = "redteam"
 SUMMARY, ATTEMPTS = "summary.json", "attempts.jsonl"

@@ -20,12 +20,10 @@ from typing import Any, Literal
 
 from accord.policy.schema import Policy
 from accord.stats.bootstrap import clustered_proportion
-from accord.types import Attempt, Estimate, Outcome, Prompt, acceptable
+from accord.types import UNCALIBRATED, Attempt, Estimate, Outcome, Prompt, acceptable
 
 UNSCORED_LIMIT = 0.05
 """Above this share, what could not be scored is itself the result, and is said before any other number."""
-
-UNCALIBRATED = "uncalibrated"
 
 Drawn = Literal["uniform", "adaptive"]
 _NOT_ANSWERS = (Outcome.EMPTY, Outcome.DEFLECTED, Outcome.UNSCORED, Outcome.ERROR)

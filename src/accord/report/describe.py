@@ -12,7 +12,6 @@ from datetime import datetime
 from accord.evals.gates import GateResult, GateStatus
 from accord.evals.summary import (
     NOT_AN_ANSWER_LIMIT,
-    UNCALIBRATED,
     Comparison,
     Condition,
     Rates,
@@ -23,7 +22,7 @@ from accord.evals.summary import (
 )
 from accord.policy.schema import Gate
 from accord.stats.paired import PairedDifference
-from accord.types import Estimate, Kind, Outcome
+from accord.types import UNCALIBRATED, Estimate, Kind, Outcome
 
 NOT_MEASURED = "not measured"
 MEASURES: Mapping[str, str] = {

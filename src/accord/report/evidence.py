@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from accord.errors import DataError, nearest
 from accord.evals.proof import GroupProof
-from accord.evals.summary import UNCALIBRATED, Condition
+from accord.evals.summary import Condition
 from accord.policy.schema import Gate, Policy
-from accord.types import Estimate, Finding
+from accord.types import UNCALIBRATED, Estimate, Finding
 
 
 @dataclass(frozen=True, slots=True)
