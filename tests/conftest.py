@@ -3,7 +3,7 @@
 import pytest
 import torch
 from hypothesis import settings
-from tiny_llama import tiny
+from tiny_llama import save, tiny
 
 settings.register_profile("accord", deadline=None)
 settings.load_profile("accord")
@@ -34,9 +34,3 @@ def tiny_folder_without_template(tmp_path):
     loaded = tiny()
     loaded.tokenizer.chat_template = None
     return save(loaded, tmp_path / "no-template")
-
-
-def save(loaded, folder):
-    loaded.model.save_pretrained(folder)
-    loaded.tokenizer.save_pretrained(folder)
-    return folder

@@ -73,3 +73,10 @@ def tiny(seed: int = 0, hidden: int = 32) -> LoadedModel:
         f"tiny-{seed}",
         torch.device("cpu"),
     )
+
+
+def save(loaded, folder):
+    """Write model and tokenizer as the ecosystem reads them, and return the folder."""
+    loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    return folder

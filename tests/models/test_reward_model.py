@@ -4,9 +4,8 @@ import sys
 
 import pytest
 import torch
-from conftest import save
 from safetensors.torch import load_file, save_file
-from tiny_llama import tiny
+from tiny_llama import save, tiny
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
