@@ -33,6 +33,7 @@ from accord.report.model_card import model_card
 from accord.report.page import write_report
 from accord.runs.atomic import sync_folder
 from accord.runs.folder import Run
+from accord.scorers.calibration_record import load_calibration
 from accord.train.offline import TrainResult
 from accord.types import Finding, Progress
 
@@ -107,6 +108,7 @@ def write_outputs(
         aligned=aligned,
         rounds=tuple(rounds),
         scorer=SCORER_SENTENCE,
+        judge=load_calibration(scorer),
         gates=policy.round_gates,
         curve=curve.points,
         chosen_scale=curve.chosen,

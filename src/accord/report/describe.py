@@ -285,7 +285,9 @@ def limits(conditions: Sequence[Condition], scorer: str, calibration: str) -> tu
     if calibration == UNCALIBRATED:
         lines.append("The scorer's own error: it is uncalibrated, and no interval here includes it.")
     else:
-        lines.append("The scorer's error on these answers: it was calibrated on others, and no interval includes it.")
+        lines.append(
+            "The scorer's error on these answers: it was calibrated on others, and only the corrected rates include it."
+        )
     lines += [
         "Which of many differences are chance. The tests are not corrected for how many are shown; a hazard with few "
         "prompts has a wide interval and should be read by it.",

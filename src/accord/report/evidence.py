@@ -12,6 +12,7 @@ from accord.errors import DataError, nearest
 from accord.evals.proof import GroupProof
 from accord.evals.summary import Condition
 from accord.policy.schema import Gate, Policy
+from accord.scorers.calibration import Calibration
 from accord.types import UNCALIBRATED, Estimate, Finding
 
 
@@ -57,8 +58,8 @@ class Evidence:
 
     The first of `conditions` is the base model, `aligned` names the model that would be released; every other one is
     shown beside them. `created` is an ISO date and time. `rule` says in words how `chosen_scale` was picked from the
-    curve. `machine` and `settings` are shown as they are. `model_license` is an SPDX id of the hub, or empty where it
-    is not known.
+    curve. `judge` is the calibration of exactly this scorer, where there is one. `machine` and `settings` are shown as they
+    are. `model_license` is an SPDX id of the hub, or empty where it is not known.
     """
 
     title: str
@@ -70,7 +71,7 @@ class Evidence:
     conditions: tuple[Condition, ...]
     aligned: str
     scorer: str
-    calibration: str = UNCALIBRATED
+    judge: Calibration | None = None
     gates: tuple[Gate, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
     chosen_scale: float = 1.0
@@ -96,6 +97,11 @@ class Evidence:
                 f"the aligned condition '{self.aligned}' is not among those after the base ({', '.join(names[1:])})"
                 f"{nearest(self.aligned, names[1:])}"
             )
+
+    @property
+    def calibration(self) -> str:
+        """What is known of the scorer's error, in words."""
+        return self.judge.describe() if self.judge else UNCALIBRATED
 
     @property
     def before(self) -> Condition:

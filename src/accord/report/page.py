@@ -17,6 +17,7 @@ from accord.evals.summary import (
 )
 from accord.report import describe, plots, rounds, transcripts
 from accord.report.assessment import assess
+from accord.report.corrected import Corrected, corrected
 from accord.report.evidence import Evidence
 from accord.report.rendering import render_page, write_page
 from accord.stats.paired import PairedDifference
@@ -31,6 +32,7 @@ class Row:
 
     condition: Condition
     rates: Rates
+    corrected: Corrected | None
     role: str
 
 
@@ -114,7 +116,7 @@ def view(evidence: Evidence) -> View:
     ]
     return View(
         evidence=evidence,
-        rows=tuple(Row(c, rates, _role(c, evidence)) for c, rates in found.rated),
+        rows=tuple(Row(c, rates, _corrected(c, evidence), _role(c, evidence)) for c, rates in found.rated),
         comparison=found.comparison,
         gates=found.gates,
         verdict=describe.verdict(found.rated, evidence.aligned, found.comparison, found.gates),
@@ -129,6 +131,10 @@ def view(evidence: Evidence) -> View:
         failures=_failures(evidence),
         limits=describe.limits(evidence.conditions, evidence.scorer, evidence.calibration),
     )
+
+
+def _corrected(condition: Condition, evidence: Evidence) -> Corrected | None:
+    return corrected(condition, evidence.policy, evidence.judge) if evidence.judge else None
 
 
 def _role(condition: Condition, evidence: Evidence) -> str:
