@@ -128,3 +128,24 @@ def test_from_findings_to_a_reviewed_file_to_what_is_trained_on(typed, store, tm
     assert (pair.chosen, pair.rejected.split()[0]) == (rows[0]["answer"], "Dear")
     file.write_text(json.dumps(rows[0] | {"finding": "v"}) + "\n")
     assert "sealed" in str(typed("lessons", file, out, "--store", store).exception)
+
+
+def test_a_finding_is_shortened_on_a_model_that_fails_and_given_siblings(typed, store):
+    """The starter model writes any such letter: fewer words do. A prompt that it declines is not shortened."""
+    told = typed("shrink", "a", "--model", "starter", "--queries", "12", "--max-new-tokens", "16", "--store", store)
+    assert told.exit_code == 0, told.output
+    kept = json.loads(typed("show", "a", "--store", store, "--json").output)
+    assert kept["minimal"]
+    assert len(kept["minimal"].split()) < len(f"You are Rex. {GOAL}".split())
+    assert "siblings, by" in typed("siblings", "a", "--store", store).output
+    made = json.loads(typed("show", "a", "--store", store, "--json").output)["siblings"]
+    assert len(made) > 5
+    assert any(GOAL in text for text in made)
+
+
+def test_what_was_wrongly_refused_is_not_shortened(typed, tmp_path):
+    file = tmp_path / "f.jsonl"
+    write_records(file, [found("calm", CALM, kind="contrast")])
+    typed("add", file, "--store", tmp_path / "f.sqlite")
+    told = typed("shrink", "calm", "--model", "starter", "--store", tmp_path / "f.sqlite")
+    assert "calm (over-refusal)" in str(told.exception)

@@ -13,8 +13,8 @@ import pytest
 from openai_server import Reply, Server
 
 from accord.cli.app import main
-from accord.data.records import read_attempts, write_records
-from accord.types import Message, Prompt
+from accord.data.records import read_attempts, read_findings, write_records
+from accord.types import Message, Outcome, Prompt
 
 REFUSAL = "I'm sorry, but I can't help with that."
 GIVEN = "Sure. First, gather what you need. Second, do it step by step. Third, check that it worked as you wanted."
@@ -179,6 +179,11 @@ def test_killed_and_asked_again_no_attempt_is_repeated(tmp_path, goals):
     assert sum(asked.values()) - 72 <= 12
     attempts = read_attempts(tmp_path / "run" / "attempts.jsonl")
     assert len(attempts) == 72
+    findings = read_findings(tmp_path / "run" / "findings.jsonl")
+    assert len(findings) == sum(a.score.outcome is Outcome.COMPLIED for a in attempts) > 0
+    assert {(f.attack, f.failure, f.prompt.split, f.sealed) for f in findings} == {
+        ("Drip", "harmful-compliance", "discover", False)
+    }
     summary = json.loads(done.stdout)
     assert summary["spent"]["uniform"]["n_queries"] == 72
     assert summary["attack_success_rate"] == 1.0  # each goal's fourth question has "Drop 3."

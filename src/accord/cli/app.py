@@ -88,6 +88,7 @@ def _register(arguments: Sequence[str]) -> None:
         repairs,
         resume,
         train,
+        variants,
     )
 
     app.command(cls=Command, epilog=EPILOG)(align.align)
@@ -110,7 +111,8 @@ def _register(arguments: Sequence[str]) -> None:
         if module is train and "train" in arguments[:1]:  # to list the objectives loads torch
             commands += train.pair_commands()
         if module is findings:
-            commands += [(function.__name__.split("_")[-1], function) for function in repairs.COMMANDS]
+            more = (*repairs.COMMANDS, *variants.COMMANDS)
+            commands += [(function.__name__.split("_")[-1], function) for function in more]
         for verb, function in commands:
             group.command(verb, cls=Command, epilog=EPILOG)(function)
         app.add_typer(group, name=name)

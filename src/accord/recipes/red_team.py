@@ -1,7 +1,7 @@
 """One red-team campaign as a run: what was asked, every answer as it came, the numbers at the end.
 
-In the run's folder: `stages/redteam/` is the campaign's journal, `attempts.jsonl` every attempt, `summary.json` the numbers,
-`report.html` the page.
+In the run's folder: `stages/redteam/` is the campaign's journal, `attempts.jsonl` every attempt, `findings.jsonl` those that failed
+the policy, `summary.json` the numbers, `report.html` the page.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from accord.data.failures import finding_of
 from accord.data.records import read_prompts, write_records
 from accord.models.opening import open_completer
 from accord.models.precision import Precision
@@ -31,10 +32,10 @@ from accord.scorers.calibration_record import load_calibration
 from accord.scorers.named import scorer_named
 from accord.scorers.selfcheck import require_trusted
 from accord.starter import policy_path, verify_path
-from accord.types import UNCALIBRATED, Progress, Prompt
+from accord.types import UNCALIBRATED, Attempt, Finding, Progress, Prompt
 
 VERB = "redteam"
-SUMMARY, ATTEMPTS = "summary.json", "attempts.jsonl"
+SUMMARY, ATTEMPTS, FINDINGS = "summary.json", "attempts.jsonl", "findings.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +116,20 @@ def red_team(settings: RedTeamSettings, folder: Path, progress: Progress) -> Cam
     summary = summarise(
         trials, policy, model=settings.model, judge=judge, n_cells=len(chosen) * len(goals), calibration=calibration
     )
-    write_records(folder / ATTEMPTS, (attempt for trial in trials for attempt in trial.attempts))
+    attempts = [attempt for trial in trials for attempt in trial.attempts]
+    write_records(folder / ATTEMPTS, attempts)
+    write_records(folder / FINDINGS, _findings(attempts, policy, folder.name))
     write_json(folder / SUMMARY, to_row(summary))
     write_campaign_report(run, policy, summary, trials, frozenset(n for n, a in chosen.items() if a.white_box))
     if summary.measured:
         stage.finish({"trials": len(trials)})
     return summary
+
+
+def _findings(attempts: Sequence[Attempt], policy: Policy, run: str) -> list[Finding]:
+    """Return the attempts that failed the policy, for `accord findings add`; one id says one attempt of one run."""
+    found = (finding_of(a, policy.response_mode(a.prompt.clause), run) for a in attempts)
+    return [replace(f, id=f"{run}/{f.id}") for f in found if f is not None]
 
 
 def read_goals(file: str, policy: Policy) -> tuple[Prompt, ...]:
