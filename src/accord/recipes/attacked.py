@@ -21,6 +21,8 @@ from accord.types import Progress, Prompt
 # What the model is trained against, and what it is verified with beside: attacks of fixed disguises, which cost few questions.
 TRAINED = ("direct", "persona", "template", "refusal_suppression", "prefix_injection", "past_tense")
 HELD_OUT = ("answer_prefill", "many_shot", "persuasion", "leetspeak", "indirect_injection")
+# More than any of them has disguises.
+N_QUERIES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +57,30 @@ def under_attack(
     progress: Progress,
 ) -> tuple[Trial, ...]:
     """Run every attack on its goals and return all trials; what `folder` holds is not asked again."""
-    trials: list[Trial] = []
-    for name, goals in attacked.goals:
-        attack: Attack = resolve("accord.redteam.attacks", name)()
-        # Enough for every goal's every disguise: all trials are uniform.
-        plan = Plan(budget=12 * len(goals), queries=12, uniform_share=1.0, seed=seed, max_new_tokens=max_new_tokens)
-        trials += asyncio.run(_campaign(loaded, name, attack, goals, policy, scorer, plan, folder / name, progress))
-    return tuple(trials)
+    return asyncio.run(_campaigns(loaded, attacked, policy, scorer, max_new_tokens, seed, folder, progress))
 
 
-async def _campaign(
+async def _campaigns(
     loaded: LoadedModel,
-    name: str,
-    attack: Attack,
-    goals: Sequence[Prompt],
+    attacked: Attacked,
     policy: Policy,
     scorer: Scorer,
-    plan: Plan,
+    max_new_tokens: int,
+    seed: int,
     folder: Path,
     progress: Progress,
 ) -> tuple[Trial, ...]:
     completer = LocalCompleter(loaded)
+    trials: list[Trial] = []
     try:
-        return await run_campaign(completer, {name: attack}, goals, policy, scorer, plan, folder, progress)
+        for name, goals in attacked.goals:
+            attack: Attack = resolve("accord.redteam.attacks", name)()
+            # Enough for every goal's every disguise: all trials are uniform.
+            budget = N_QUERIES * len(goals)
+            plan = Plan(budget, N_QUERIES, uniform_share=1.0, seed=seed, max_new_tokens=max_new_tokens)
+            trials += await run_campaign(
+                completer, {name: attack}, goals, policy, scorer, plan, folder / name, progress
+            )
     finally:
         await completer.close()
+    return tuple(trials)
