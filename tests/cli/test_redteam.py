@@ -181,7 +181,7 @@ def test_killed_and_asked_again_no_attempt_is_repeated(tmp_path, goals):
     assert len(attempts) == 72
     findings = read_findings(tmp_path / "run" / "findings.jsonl")
     assert len(findings) == sum(a.score.outcome is Outcome.COMPLIED for a in attempts) > 0
-    assert {(f.attack, f.failure, f.prompt.split, f.sealed) for f in findings} == {
+    assert {(f.attack.split(":")[-1], f.failure, f.prompt.split, f.sealed) for f in findings} == {
         ("Drip", "harmful-compliance", "discover", False)
     }
     summary = json.loads(done.stdout)
