@@ -152,16 +152,16 @@ def _data(name: str) -> Path:
 @pytest.mark.parametrize("model", ["llama2orig", "mistralguard", "mistralinstruct"])
 def test_xstest_agrees_with_people(model: str) -> None:
     result = calibrate(SCORER, read_labels(_data(f"xstest/completions_{model}.csv")))
-    assert result.agreement.value is not None
-    assert result.agreement.value >= 0.93, result.describe()
+    assert result.measured.agreement.value is not None
+    assert result.measured.agreement.value >= 0.93, result.describe()
     # Leaving hard rows unscored would flatter the rate.
-    assert result.agreement.n_unscored <= 0.02 * result.n_rows
+    assert result.measured.agreement.n_unscored <= 0.02 * result.n_rows
 
 
 def test_human_scored_refusals_agree_with_people() -> None:
     result = calibrate(SCORER, read_labels(_data("human-scored/refusal.jsonl")))
-    assert result.agreement.value is not None
-    assert result.agreement.value >= 0.95, result.describe()
+    assert result.measured.agreement.value is not None
+    assert result.measured.agreement.value >= 0.95, result.describe()
 
 
 @pytest.mark.parametrize(
