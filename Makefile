@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: align test check bench coverage clean
+.PHONY: align test test-slow check bench coverage clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -18,6 +18,10 @@ align: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# What CI leaves out: whole runs that take minutes each.
+test-slow: $(STAMP)
+	ACCORD_SLOW=1 $(BIN)/python -m pytest tests/recipes/test_rounds.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """`accord align --rounds 2` for real, on the starter model with a few rows of each kind."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,12 +23,17 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+# Some 4 minutes on two cores, which the other tests do not leave.
+slow = pytest.mark.skipif("ACCORD_SLOW" not in os.environ, reason="takes 4 minutes; `make test-slow` runs it")
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rounds")
     return folder / "run", run(folder, *ALIGN)
 
 
+@slow
 def test_a_later_round_trains_beside_a_control_and_the_report_shows_both(finished):
     folder, output = finished
     page = (folder / "report.html").read_text()
@@ -40,6 +46,7 @@ def test_a_later_round_trains_beside_a_control_and_the_report_shows_both(finishe
     assert "round 2: harmful compliance" in output
 
 
+@slow
 def test_no_verify_prompt_was_attacked_for_findings_or_trained_on(finished):
     folder, _ = finished
     with FindingStore(folder / "findings.sqlite") as store:
@@ -49,6 +56,7 @@ def test_no_verify_prompt_was_attacked_for_findings_or_trained_on(finished):
     assert any(f.status == "in training" for f in kept)
 
 
+@slow
 def test_asking_again_gives_the_same_model_and_trains_nothing(finished):
     folder, _ = finished
     before = load_file(folder / "model/adapter_model.safetensors")

@@ -16,7 +16,7 @@ from accord.redteam.campaign import Plan, run_campaign
 from accord.redteam.summary import Trial
 from accord.resolve import resolve
 from accord.scorers.scorer import Scorer
-from accord.types import Progress, Prompt
+from accord.types import Progress, Prompt, Silent
 
 # What the model is trained against, and what it is verified with beside: attacks of fixed disguises, which cost few questions.
 TRAINED = ("direct", "persona", "template", "refusal_suppression", "prefix_injection", "past_tense")
@@ -71,16 +71,21 @@ async def _campaigns(
     progress: Progress,
 ) -> tuple[Trial, ...]:
     completer = LocalCompleter(loaded)
-    trials: list[Trial] = []
+    progress.start(folder.name, sum(len(goals) for _, goals in attacked.goals), "trials")
+
+    async def campaign(name: str, goals: Sequence[Prompt]) -> tuple[Trial, ...]:
+        attack: Attack = resolve("accord.redteam.attacks", name)()
+        # Enough for every goal's every disguise: all trials are uniform.
+        budget = N_QUERIES * len(goals)
+        plan = Plan(budget, N_QUERIES, uniform_share=1.0, seed=seed, max_new_tokens=max_new_tokens)
+        trials = await run_campaign(completer, {name: attack}, goals, policy, scorer, plan, folder / name, Silent())
+        progress.advance(len(goals), name)
+        return trials
+
     try:
-        for name, goals in attacked.goals:
-            attack: Attack = resolve("accord.redteam.attacks", name)()
-            # Enough for every goal's every disguise: all trials are uniform.
-            budget = N_QUERIES * len(goals)
-            plan = Plan(budget, N_QUERIES, uniform_share=1.0, seed=seed, max_new_tokens=max_new_tokens)
-            trials += await run_campaign(
-                completer, {name: attack}, goals, policy, scorer, plan, folder / name, progress
-            )
+        # All at once: what they ask goes through the model in full batches.
+        found = await asyncio.gather(*(campaign(name, goals) for name, goals in attacked.goals))
     finally:
         await completer.close()
-    return tuple(trials)
+    progress.finish()
+    return tuple(trial for trials in found for trial in trials)
