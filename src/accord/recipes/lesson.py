@@ -106,7 +106,10 @@ def replayed(demonstrations: Sequence[Demonstration], seed: int) -> tuple[Demons
 def control_of(
     rows: Sequence[Demonstration], demonstrations: Sequence[Demonstration], kept: Sequence[Demonstration], seed: int
 ) -> tuple[Demonstration, ...]:
-    """Return, instead of a lesson's rows, as many of each kind from the first training set, none of those that are replayed."""
+    """Return, instead of a lesson's rows, as many of each kind from the first training set, none of those that are replayed.
+
+    There are fewer where that set has no more of them: a smoke run's control trains shorter.
+    """
     rng = random.Random(f"{seed}/control")
     used = {d.prompt.id for d in kept}
     free = [d for d in demonstrations if d.prompt.id not in used]
