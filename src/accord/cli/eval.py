@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from accord.cli.align import RUNS
 from accord.cli.options import Judge, PrecisionName, Seed
 from accord.errors import GateError, InputError
 
 if TYPE_CHECKING:
     from accord.evals.results import Evaluation, SuiteResult
 
-RUNS = Path("runs")
 SUITE_HELP = (
     "NAME, NAME=FILE or NAME=hub:ID, with options as NAME=FILE,OPTION=VALUE; your own as FILE.py:NAME; a task of Inspect as "
     "inspect:FILE.py@TASK; several times. "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from accord.cli.align import RUNS
 from accord.cli.options import Judge, PrecisionName, Seed
 from accord.errors import AccordError, NotMeasuredError
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from accord.redteam.summary import CampaignSummary, SliceRates
     from accord.types import Estimate
 
-RUNS = Path("runs")
 ATTACK_HELP = (
     "An attack by name, NAME:option=value or FILE.py:NAME; several times. All that need no weights and no file if none."
 )

@@ -11,6 +11,7 @@ from accord.cli.findings import DEFAULT_STORE, Store, open_store
 from accord.errors import InputError, NotMeasuredError
 
 if TYPE_CHECKING:
+    from accord.models.completer import Completer
     from accord.redteam.minimal import Minimal
     from accord.types import Finding
 
@@ -52,8 +53,7 @@ def findings_shrink(
         raise NotMeasuredError(f"not one of {len(found)} findings failed again on {model}")
 
 
-async def _shrunk(finding: Finding, completer: object, queries: int, max_new_tokens: int) -> Minimal:
-    from accord.models.completer import Completer
+async def _shrunk(finding: Finding, completer: Completer, queries: int, max_new_tokens: int) -> Minimal:
     from accord.models.rollout import Sampling
     from accord.redteam.minimal import minimal_form
     from accord.redteam.target import Budget, Target
@@ -65,9 +65,8 @@ async def _shrunk(finding: Finding, completer: object, queries: int, max_new_tok
     async def judge(transcript: Transcript) -> Score:
         return scorer.score_all([transcript])[0]
 
-    answerer: Completer = completer  # type: ignore[assignment]  # typed where it is opened
     sampling = Sampling(max_new_tokens, 0.0)
-    target = Target(answerer, judge, finding.prompt, finding.attack or "direct", Budget(queries), sampling, answerer)
+    target = Target(completer, judge, finding.prompt, finding.attack or "direct", Budget(queries), sampling, completer)
     failing = Attempt(
         id=finding.id,
         prompt=finding.prompt,

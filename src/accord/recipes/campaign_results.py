@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from accord.evals.results import ItemResult, SuiteResult
 from accord.policy import Policy
 from accord.redteam.summary import Trial, verdict
+from accord.types import UNCALIBRATED
 
 SUITE, METRIC = "redteam", "attack_success"
 """The suite is named as the verb is that makes such a run, its manifest's `verb` and its stage."""
 
 
 def campaign_results(
-    trials: Sequence[Trial], policy: Policy, judge: str = "", calibration: str = "uncalibrated"
+    trials: Sequence[Trial], policy: Policy, judge: str = "", calibration: str = UNCALIBRATED
 ) -> tuple[SuiteResult, ...]:
     """Return attack success over all attacks, then of each: `redteam/attack_success` and `redteam/attack_success/NAME`.
 

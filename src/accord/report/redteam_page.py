@@ -16,7 +16,7 @@ from accord.report import describe
 from accord.report.forest import Bar, forest
 from accord.report.plots import Picture
 from accord.report.rendering import render_page, write_page
-from accord.types import Attempt
+from accord.types import UNCALIBRATED, Attempt
 
 REDTEAM_FILE = "report.html"
 SHOWN_CLUSTERS = 60
@@ -211,7 +211,7 @@ def limits(evidence: CampaignEvidence) -> tuple[str, ...]:
         "Which of many cells differ by chance. The intervals are not corrected for how many are shown.",
         "How often the same question gets the same answer.",
     ]
-    if summary.calibration == "uncalibrated":
+    if summary.calibration == UNCALIBRATED:
         lines.insert(2, "The judge’s own error: it is uncalibrated, and no interval here includes it.")
     if evidence.white_box:
         lines.append("How likely an attacker is to have the weights, which the white-box attacks need.")
