@@ -129,6 +129,11 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return options
 
 
+def n_swept(device: torch.device, n_rows: int, batch_sizes: Sequence[int]) -> int:
+    """Return on how many rows set-ups are compared: on a GPU, which is done with a few before it is warm, on all."""
+    return n_rows if device.type == "cuda" else min(n_rows, max(batch_sizes))
+
+
 def tune(
     rate_of: Callable[[Setup], float],
     batch_sizes: Sequence[int],
@@ -136,13 +141,20 @@ def tune(
     unit: str,
     more: Callable[[Format], Sequence[Setup]] = lambda _: (),
 ) -> tuple[Setup, dict[str, float]]:
-    """Return the peer's best set-up and the rate of each that was tried: number formats, then batch sizes, then `more` set-ups."""
+    """Return the peer's best set-up and the rate of each that was tried: number formats, then batch sizes, then `more` set-ups.
+
+    The rate of what does not fit into a GPU's memory is 0.
+    """
     rates: dict[str, float] = {}
 
     def rate(setup: Setup) -> float:
         if setup.name not in rates:
-            rates[setup.name] = rate_of(setup)
-            say(f"sweep, TRL, {setup.name}: {rates[setup.name]:.4f} {unit}")
+            try:
+                rates[setup.name] = rate_of(setup)
+            except torch.OutOfMemoryError:
+                rates[setup.name] = 0.0
+            found = f"{rates[setup.name]:.4f} {unit}" if rates[setup.name] else "does not fit into memory"
+            say(f"sweep, TRL, {setup.name}: {found}")
         return rates[setup.name]
 
     first = FORMAT_BATCH if FORMAT_BATCH in batch_sizes else batch_sizes[-1]

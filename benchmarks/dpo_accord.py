@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 from epoch import train_epoch
-from hh_pairs import RANK, ROWS_PER_STEP, SEED
+from hh_pairs import MODEL, RANK, ROWS_PER_STEP, SEED
 from torch import Tensor
 
 from accord.models.adapters import scaled
@@ -56,7 +56,7 @@ def trainee_of(variant: Variant, precision: Precision | None = None) -> Trainee:
     """Return the starter made trainable, the same every time."""
     precision = precision or variant.precision
     settings = TrainingSettings(method=variant.method, precision=precision, rank=RANK, first_layer=0, seed=SEED)
-    return make_trainee(load_model("starter", precision), settings)
+    return make_trainee(load_model(MODEL, precision), settings)
 
 
 def reference(trainee: Trainee, trees: Sequence[Tree]) -> Tensor:

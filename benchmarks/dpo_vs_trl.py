@@ -24,10 +24,10 @@ from typing import Any
 
 import torch
 import trl
-from contest import Asked, arguments, conclude, contests, formats, parsed, quiet, tune, tuned_setup
+from contest import Asked, arguments, conclude, contests, formats, n_swept, parsed, quiet, tune, tuned_setup
 from dpo_accord import VARIANTS, Variant, reference, task_of, time_accord, trainee_of
 from dpo_trl import ids_of, make_trainer, time_trl
-from hh_pairs import MAX_LENGTH, RANK, ROWS_PER_STEP, Pairs, choose_pairs, extent_of_epoch
+from hh_pairs import MAX_LENGTH, MODEL, RANK, ROWS_PER_STEP, Pairs, choose_pairs, extent_of_epoch
 from machine import REPEATS, MatrixPeak, data_folder, processor, say
 from parity import Agreement, agreement, batch_of, our_gradient, our_losses, peer_gradient, peer_losses, perturb
 
@@ -37,6 +37,9 @@ from accord.models.load import load_model
 from accord.models.packed import packed
 from accord.models.precision import choose_dtype, has_native_bf16, pick_device
 from accord.models.work import sizes_of, training_flop
+
+# Their losses are compared one by one.
+COMPARED_PAIRS = 32
 
 
 def texts_of(pairs: Pairs) -> list[dict[str, Any]]:
@@ -105,7 +108,7 @@ def main() -> None:
     options = parsed(parser)
     quiet()
     variant, device = VARIANTS[options.variant], pick_device()
-    loaded = load_model("starter")
+    loaded = load_model(MODEL)
     chat = ChatFormat(loaded.tokenizer)
     pairs = choose_pairs(data_folder(), chat, options.rows, 80 if options.quick else MAX_LENGTH)
     trees = pairs.trees
@@ -118,11 +121,11 @@ def main() -> None:
     say(f"{processor(device)}; torch {torch.__version__}, TRL {trl.__version__}, Accord in {dtype}; {variant.says}")
     say(f"{len(trees)} pairs, {extent_of_epoch(trees)}; {sizes}; matrix peak so far: {peak}")
 
-    found, tokenisation = compare(variant, pairs, targets, device)
+    found, tokenisation = compare(variant, pairs.spread(min(COMPARED_PAIRS, options.rows)), targets, device)
     say(f"TRL's own token ids against those that both sides are given here: {tokenisation}")
     differences = found.require()
 
-    some = pairs.spread(min(options.rows, max(options.batch_sizes))).trees
+    some = pairs.spread(n_swept(device, options.rows, options.batch_sizes)).trees
     time_accord(variant, some, device)  # a process's first batch compiles
     rate_on = partial(time_trl, loaded.folder, variant, targets=targets, device=device)
     best, sweep = tune(

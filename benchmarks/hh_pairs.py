@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from accord.models.tree import Tree
 from accord.models.work import Extent, extent_of, lengths_of
 from accord.types import Comparison
 
+# What is trained: the starter says little of a GPU, which a model of its size leaves idle.
+MODEL = os.environ.get("ACCORD_BENCH_MODEL", "starter")
 SEED = 0
 RANK = ALPHA = 16
-ROWS_PER_STEP = 8  # TRL's default batch
+ROWS_PER_STEP = int(os.environ.get("ACCORD_BENCH_STEP", "8"))  # TRL's default batch
 MAX_LENGTH = 1024  # TRL's default; a longer pair would be cut there and not here
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from accord.models.peak import GPU_SHAPES
 from accord.models.projection import Projection
 
 DATA_VARIABLE = "ACCORD_TEST_DATA"
@@ -89,7 +90,7 @@ class MatrixPeak:
     def measure(self) -> None:
         """Time every product again and keep the best of each."""
         generator = torch.Generator().manual_seed(0)
-        for rows, n_in, n_out in SHAPES:
+        for rows, n_in, n_out in SHAPES if self._device.type == "cpu" else (*SHAPES, *GPU_SHAPES):
             x = torch.randn(rows, n_in, generator=generator).to(self._device, self._dtype)
             weight = torch.randn(n_out, n_in, generator=generator).to(self._device, self._dtype)
             projection = Projection(weight)

@@ -30,6 +30,7 @@ from contest import (
     contests,
     formats,
     lora_config,
+    n_swept,
     parsed,
     quiet,
     time_trainer,
@@ -41,6 +42,7 @@ from epoch import train_epoch
 from hh_pairs import (
     ALPHA,
     MAX_LENGTH,
+    MODEL,
     RANK,
     ROWS_PER_STEP,
     SEED,
@@ -76,7 +78,7 @@ DIALS = TrainSettings(learning_rate=LEARNING_RATE, weight_decay=0.0, warmup=0.0,
 
 def base_folder(place: Path) -> tuple[Path, list[str]]:
     """Write the starter with a random head, as both sides begin; return the folder and the names of the maps to adapt."""
-    loaded = with_score_head(load_model("starter", "fp32"))
+    loaded = with_score_head(load_model(MODEL, "fp32"))
     torch.manual_seed(SEED)
     nn.init.normal_(score_head(loaded.model).weight, std=0.02)
     hf_logging.disable_progress_bar()
@@ -87,7 +89,7 @@ def base_folder(place: Path) -> tuple[Path, list[str]]:
 
 def accord_model(place: Path, precision: Precision = "auto") -> nn.Module:
     """Return Accord's side: the starter, the same head, new adapters."""
-    loaded = with_score_head(load_model("starter", precision))
+    loaded = with_score_head(load_model(MODEL, precision))
     with torch.no_grad(), safe_open(place / "model.safetensors", "pt") as file:
         score_head(loaded.model).weight.copy_(file.get_tensor("score.weight"))
     torch.manual_seed(SEED)
@@ -155,7 +157,7 @@ def main() -> None:
     quiet()
     device = pick_device()
     native, dtype = has_native_bf16(device), choose_dtype("auto", device)
-    chat = ChatFormat(load_model("starter").tokenizer)
+    chat = ChatFormat(load_model(MODEL).tokenizer)
     pairs = choose_pairs(data_folder(), chat, options.rows, 80 if options.quick else MAX_LENGTH)
     trees = pairs.trees
     peak = MatrixPeak(dtype, device, repeats=1 if options.quick else REPEATS)
@@ -165,7 +167,7 @@ def main() -> None:
         sizes = sizes_of(accord_model(place))
         say(f"{len(trees)} pairs, {extent_of_epoch(trees)}; {sizes}; matrix peak so far: {peak}")
         differences = compare(place, trees, targets, device).require()
-        some = pairs.spread(min(options.rows, max(options.batch_sizes))).trees
+        some = pairs.spread(n_swept(device, options.rows, options.batch_sizes)).trees
         time_accord(place, some, device)  # a process's first batch compiles
         best, sweep = tune(
             lambda setup: time_trl(place, some, targets, setup, device),

@@ -218,25 +218,28 @@ def micro_of(lengths: Lengths, budget: int = TOKEN_BUDGET) -> Micro:
     return Micro(n_rows, len(laid) * width, width)
 
 
-def saved_bytes(shape: Shape, method: Method, row_width: int, own_norm: bool) -> int:
+def saved_bytes(shape: Shape, method: Method, row_width: int, fused: bool) -> int:
     """Return what a trained layer keeps for the backward pass, in bytes a position, without recomputation.
 
     Keys and values are repeated for their group of queries before attention is computed, where there is more than one key head; the
-    mask is kept as numbers. `own_norm`: the norm is `accord.models.fused`'s.
+    mask is kept as numbers. `fused`: as a model runs whose weights are whole in each process, through `accord.models.packed`; where
+    they are trained that is the norm alone, elsewhere than on a CPU.
     """
     h, a, f = shape.width, shape.query_width, shape.inner
     common = 2 * row_width + 4 * shape.heads + 8
     if method is Method.FULL:
-        return (8 if own_norm else 16) * h + 8 * a + 8 * f + common
+        return (8 if fused else 16) * h + 8 * a + 8 * f + common
+    if fused:  # maps of one input keep it once
+        return 8 * h + 8 * a + 6 * f + 14 * RANK + common
     # PEFT casts each map's input to fp32, for each map anew, and keeps it.
-    return (24 if own_norm else 28) * h + 12 * a + 10 * f + 28 * RANK + common
+    return 28 * h + 12 * a + 10 * f + 28 * RANK + common
 
 
 def memory(run: Run, n_gpus: int) -> float:
     """Return the most bytes that a GPU holds while a run trains, once the model is in place."""
     shape, full, whole = run.shape, run.method is Method.FULL, run.spread is Spread.WHOLE
     micro = micro_of(run.objective.lengths(run.rows))
-    of_layer = micro.positions * saved_bytes(shape, run.method, micro.width, own_norm=whole)
+    of_layer = micro.positions * saved_bytes(shape, run.method, micro.width, fused=whole)
     if run.recompute:
         n_layers = shape.layers - run.method.first_layer(shape)
         activations = 2 * shape.width * micro.positions * n_layers + 2 * of_layer
@@ -442,7 +445,10 @@ def held_table() -> str:
     lines: list[list[str]] = []
     for shape in SHAPES:
         adapters = (Method.LORA.trained(shape), Method.UPPER.trained(shape))
-        kept = [saved_bytes(shape, m, 1024, own_norm=False) * shape.layers for m in (Method.LORA, Method.FULL)]
+        kept = [
+            saved_bytes(shape, m, 1024, fused) * shape.layers
+            for m, fused in ((Method.LORA, True), (Method.LORA, False), (Method.FULL, False))
+        ]
         lines.append([
             shape.name, f"{shape.weights / 1e9:.2f}", f"{shape.of_layer / 1e6:.0f}", f"{2 * shape.of_head / 1e9:.2f}",
             *(f"{n / 1e6:.0f}" for n in adapters), *(f"{n / 1e6:.1f}" for n in kept),
@@ -451,7 +457,7 @@ def held_table() -> str:
     return table(
         [
             "model", "weights, 10⁹", "a layer, 10⁶", "embedding and head, 10⁹", "adapters, all layers, 10⁶", "upper, 10⁶",
-            "kept a position, LoRA, MB", "full, MB", "recomputed, MB",
+            "kept a position, LoRA, DDP, MB", "LoRA, FSDP2, MB", "full, FSDP2, MB", "recomputed, MB",
         ],
         lines,
     )  # fmt: skip

@@ -41,7 +41,7 @@ from contest import (
     tuned_setup,
 )
 from epoch import train_epoch
-from hh_pairs import MAX_LENGTH, RANK, ROWS_PER_STEP, SEED, by_length, choose_pairs, extent_of_epoch, spread
+from hh_pairs import MAX_LENGTH, MODEL, RANK, ROWS_PER_STEP, SEED, by_length, choose_pairs, extent_of_epoch, spread
 from machine import REPEATS, MatrixPeak, data_folder, processor, say
 from parity import (
     MOST_LOSS_DIFFERENCE,
@@ -81,7 +81,7 @@ DIALS = TrainSettings(learning_rate=LEARNING_RATE, weight_decay=0.0, warmup=0.0,
 def trainee_of(precision: Precision = "auto") -> Trainee:
     """Return the starter with new adapters, the same every time."""
     settings = TrainingSettings(precision=precision, rank=RANK, first_layer=0, seed=SEED)
-    return make_trainee(load_model("starter", precision), settings)
+    return make_trainee(load_model(MODEL, precision), settings)
 
 
 def task_of(trainee: Trainee, trees: Sequence[Tree]) -> Mixture:
@@ -178,7 +178,7 @@ def main() -> None:
     quiet()
     device = pick_device()
     native, dtype = has_native_bf16(device), choose_dtype("auto", device)
-    loaded = load_model("starter")
+    loaded = load_model(MODEL)
     pairs = choose_pairs(data_folder(), ChatFormat(loaded.tokenizer), options.rows, 80 if options.quick else MAX_LENGTH)
     trees = [Tree(t.prompt, t.answers[:1]) for t in pairs.trees]
     adapted = add_lora(loaded, RANK, first_layer=0)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from accord.models.adapters import add_lora
 from accord.models.checkpointing import recompute_layers
 from accord.models.fused import RootMeanSquare
 from accord.models.load import LoadedModel, load_model
+from accord.models.packed import packed
 from accord.models.tree import decoder_of
 from accord.models.work import Extent, extent_of, sizes_of
 from accord.runs.tensors import load_tensors, save_tensors
@@ -33,8 +35,8 @@ def test_the_page_holds_the_tables_that_the_script_prints():
         assert scale.marked(name, text) in page, f"run benchmarks/scale.py --write docs/scale.md: {name} has changed"
 
 
-def built(shape, method, layers, own_norm=False, recompute=False):
-    """A random model of a shape in bf16, its layers trained, run as on a GPU: no map is packed."""
+def built(shape, method, layers, recompute=False):
+    """A random model of a shape in bf16, its layers trained."""
     config = LlamaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.width,
@@ -52,14 +54,10 @@ def built(shape, method, layers, own_norm=False, recompute=False):
     if method is scale.Method.LORA:
         loaded = LoadedModel(model, None, "", "", "", torch.device("cpu"))
         model = add_lora(loaded, scale.RANK, 0)
-    if own_norm:
-        for module in model.modules():
-            if type(module).__name__ == "LlamaRMSNorm":
-                module.forward = RootMeanSquare(module)
     return model.train()
 
 
-def kept_bytes(model):
+def kept_bytes(model, rows=ROWS):
     """What one forward pass keeps for the backward pass, each storage once, weights left out."""
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept = {}
@@ -71,26 +69,48 @@ def kept_bytes(model):
         return tensor
 
     decoder = decoder_of(model)
-    entering = torch.zeros(ROWS, LENGTH, decoder.config.hidden_size, dtype=torch.bfloat16, requires_grad=True)
-    mask = torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril().repeat(ROWS, 1, 1, 1)
-    positions = torch.arange(LENGTH).expand(ROWS, LENGTH)
+    entering = torch.zeros(rows, LENGTH, decoder.config.hidden_size, dtype=torch.bfloat16, requires_grad=True)
+    mask = torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril().repeat(rows, 1, 1, 1)
+    positions = torch.arange(LENGTH).expand(rows, LENGTH)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         out = decoder(inputs_embeds=entering, attention_mask=mask, position_ids=positions, use_cache=False)
     assert out.last_hidden_state.requires_grad
     return sum(storage.nbytes() for storage in kept.values())
 
 
-def kept_by_a_layer(shape, method, **how):
-    """What a third layer adds, in bytes a position."""
-    two, three = (kept_bytes(built(shape, method, n, **how)) for n in (2, 3))
-    return (three - two) / (ROWS * LENGTH)
+def kept_by_a_layer(shape, method, how=lambda _: nullcontext(), **more):
+    """What a third layer adds, in bytes a position; what it keeps whatever the positions, of its adapters say, is left out."""
+
+    def added(rows):
+        found = []
+        for n in (2, 3):
+            model = built(shape, method, n, **more)
+            with how(model):
+                found.append(kept_bytes(model, rows))
+        return found[1] - found[0]
+
+    return (added(2 * ROWS) - added(ROWS)) / (ROWS * LENGTH)
+
+
+@contextmanager
+def fused_as_on_a_gpu(model):
+    """The layers run as they do on a GPU: there products of trained weights are not joined."""
+    if decoder_of(model).embed_tokens.weight.requires_grad:
+        for module in model.modules():
+            if type(module).__name__ == "LlamaRMSNorm":
+                module.forward = RootMeanSquare(module)
+        yield
+    else:
+        with packed(model):
+            yield
 
 
 @pytest.mark.parametrize("shape", [TINY, STARTER], ids=lambda shape: shape.name)
 @pytest.mark.parametrize("method", [scale.Method.LORA, scale.Method.FULL], ids=lambda method: method.name)
-@pytest.mark.parametrize("own_norm", [False, True])
-def test_what_a_layer_keeps_is_what_autograd_keeps(shape, method, own_norm):
-    assert kept_by_a_layer(shape, method, own_norm=own_norm) == scale.saved_bytes(shape, method, LENGTH, own_norm)
+@pytest.mark.parametrize("fused", [False, True])
+def test_what_a_layer_keeps_is_what_autograd_keeps(shape, method, fused):
+    how = fused_as_on_a_gpu if fused else lambda _: nullcontext()
+    assert kept_by_a_layer(shape, method, how) == scale.saved_bytes(shape, method, LENGTH, fused)
 
 
 @pytest.mark.parametrize("method", [scale.Method.LORA, scale.Method.FULL], ids=lambda method: method.name)

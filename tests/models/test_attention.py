@@ -52,7 +52,7 @@ def test_states_and_gradients_are_those_of_the_fused_kernel(shapes, dtype, toler
     found = []
     for plain in (False, True):
         if plain:
-            monkeypatch.setattr(tree, "by_segment", lambda *_: nullcontext())
+            monkeypatch.setattr(tree, "by_parts", lambda *_: nullcontext())
         model = tiny_causal_lm().to(dtype).requires_grad_(True)
         states = answer_states(model, batch)
         (states.float() ** 3).sum().backward()
@@ -68,7 +68,7 @@ def test_the_model_attends_as_before_afterwards_even_after_an_error():
     model, batch = tiny_causal_lm(), batch_of(LONG)
 
     def fail():
-        with attention.by_segment(model, batch.segments, batch.mask_B1LL):
+        with attention.by_parts(model, batch.segments, batch.mask_B1LL):
             assert model.config._attn_implementation == attention.NAME
             raise ZeroDivisionError
 
@@ -81,7 +81,7 @@ def test_a_model_that_attends_in_the_plain_way_is_left_alone_and_gives_the_same(
     model, batch = tiny_causal_lm(), batch_of([(5, [3, 2])])
     expected = answer_states(model, batch)
     model.config._attn_implementation = "eager"
-    with attention.by_segment(model, batch.segments, batch.mask_B1LL):
+    with attention.by_parts(model, batch.segments, batch.mask_B1LL):
         assert model.config._attn_implementation == "eager"
     torch.testing.assert_close(answer_states(model, batch), expected, atol=1e-5, rtol=0)
 
@@ -97,3 +97,21 @@ def test_dropout_is_left_to_the_fused_kernel(monkeypatch):
         layer.self_attn.attention_dropout = 0.5
     answer_states(model.train(), batch)
     assert calls == [0.5] * 4
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("shapes", [LONG, [(5, [3, 2]), (1, [1])]])
+def test_blocks_let_each_query_see_what_the_mask_allows(shapes):
+    """FlexAttention as it stands (compiled it runs on a GPU: test_gpu.py), with two query heads on one key head."""
+    mask = batch_of(shapes).mask_B1LL
+    B, _, L, _ = mask.shape
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(B, heads, L, 16, generator=generator) for heads in (4, 2, 2))
+    layout = attention._InBlocks(mask, (), attention.blocks_of(mask))
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "_flex", lambda: attention.flex_attention)
+        got = layout.attend(q, k, v, 0.3)
+    k, v = (x.repeat_interleave(2, 1) for x in (k, v))
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, mask, scale=0.3)
+    torch.testing.assert_close(got, expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
+    assert layout.blocks.as_tuple(flatten=True)[2].shape == (B, 1, -(-L // 128))

@@ -72,7 +72,7 @@ def test_without_the_layout_a_layer_is_computed_by_another_implementation():
 
 def test_attention_is_restored_as_often_as_a_graph_is_run_backward_and_after_an_exception():
     config = decoder_of(tiny_causal_lm()).config
-    layout = attention._Layout((), torch.zeros(1), (config,))
+    layout = attention._InStacks(torch.zeros(1), (config,), ())
     with attention._Attending(layout):
         _, again = attention.attend_alike()
         assert config._attn_implementation == attention.NAME

@@ -80,7 +80,7 @@ def test_a_compiler_that_does_not_work_is_said_once_and_done_without(monkeypatch
 
     monkeypatch.setattr(kernels, "LEAST_ELEMENTS", 0)
     monkeypatch.setattr(kernels, "has_compiler", lambda: True)
-    monkeypatch.setattr(kernels, "_compiled", fail)
+    monkeypatch.setattr(kernels, "compiled", fail)
     monkeypatch.setattr(kernels.Kernel, "broken", False)
     double = kernels.Kernel(lambda x: 2 * x)
     with pytest.warns(UserWarning, match=r"training is slower: OSError: no headers"):

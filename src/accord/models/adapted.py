@@ -17,7 +17,7 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accord.models.projection import Projection, can_pack
+from accord.models.projection import Projection, can_pack, is_plain
 
 
 class AdaptedProjection:
@@ -33,6 +33,10 @@ class AdaptedProjection:
         bias = torch.cat([m.bias for m in maps]) if maps[0].bias is not None else None
         weight = maps[0].weight if len(maps) == 1 else torch.cat([m.weight for m in maps])
         self.base = Projection(weight, bias)
+        if len(maps) > 1 and not self.base.packs:
+            # What runs is what is kept: the layers' weights become parts of the joint one instead of being held twice.
+            for m, rows in zip(maps, _edges(self.widths), strict=True):
+                m.weight.data = weight.data[rows]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the layers' outputs side by side; differentiable in x and the adapters. Shapes [..., in] -> [..., out]."""
@@ -81,7 +85,7 @@ def can_adapt(layers: Sequence[nn.Module]) -> bool:
     maps = [base_of(layer) for layer in layers]
     frozen = not any(p.requires_grad for m in maps for p in m.parameters())
     alike = len({(m.in_features, m.weight.dtype, m.weight.device, m.bias is None) for m in maps}) == 1
-    return frozen and alike and can_pack(maps[0].weight)
+    return frozen and alike and (can_pack(maps[0].weight) or is_plain(maps[0].weight))
 
 
 def base_of(layer: nn.Module) -> nn.Linear:

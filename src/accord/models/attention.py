@@ -1,27 +1,37 @@
-"""Attention over rows that hold many trees: each part of a tree is multiplied with the keys that it may see, and no others.
+"""Attention over rows that hold many trees: each part of a tree is multiplied with the keys that it may see, and few others.
 
 A row's mask forbids most of what is in it (a tree's neighbours, an answer's siblings), and attention under a mask computes
-that as well. On the CPU the fused kernel's backward pass is slow besides, in bf16 most of all (figures in docs/log.md). Here
-parts of like size are multiplied together, forward and backward, and nothing grows with the square of a row.
+that as well. On the CPU the fused kernel's backward pass is slow besides, in bf16 most of all (figures in docs/log.md). There
+parts of like size are multiplied together, forward and backward, and nothing grows with the square of a row. On a GPU
+FlexAttention leaves out each block of 128 queries and 128 keys of which the mask allows nothing.
 
 Shapes: B rows, L positions, H query heads, K key heads, G = H / K, D head size; of one stack S parts, n queries and m keys a part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from accord.models.kernels import compiled, has_compiler
+
 NAME = "accord_segments"
+# FlexAttention is compiled for tens of seconds, and takes heads of at least 16; in short rows the fused kernel is as fast.
+LEAST_BLOCKED_ROW, LEAST_BLOCKED_HEAD = 2048, 16
+# How far below a stack its attention lies, at most: layers, layer, attention, in some once more. What adapters hold lies deeper.
+ATTENTION_DEPTH = 4
 # Parts stand in one stack while their padded area is at most so many times the sum of their own.
 MOST_PADDING = 1.4
 
@@ -51,11 +61,51 @@ class _Stack:
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    segments: Sequence[Segment]
+class _Layout(ABC):
+    """What one batch's attention is: the mask that stands for it, and the configurations that say how layers attend."""
+
     mask_B1LL: Tensor
     configs: Sequence[Any]
+
+    @abstractmethod
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """Return what each position gets. Shapes [B, H, L, D] and [B, K, L, D] to [B, L, H, D]."""
+
+
+@dataclass(frozen=True, slots=True)
+class _InBlocks(_Layout):
+    blocks: BlockMask
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        grouped = query.shape[1] != key.shape[1]
+        y = _flex()(query, key, value, block_mask=self.blocks, scale=scale, enable_gqa=grouped)
+        return cast(Tensor, y).transpose(1, 2).contiguous()
+
+
+@functools.cache
+def _flex() -> Callable[..., Any]:
+    """FlexAttention as one kernel; uncompiled it would hold all scores."""
+    uncompiled: Callable[..., Any] = flex_attention
+    return compiled(uncompiled, dynamic=True) if has_compiler("cuda") else uncompiled
+
+
+def blocks_of(mask_B1LL: Tensor) -> BlockMask:
+    """Return which blocks of a mask allow anything, and which allow all."""
+    B, _, L, _ = mask_B1LL.shape
+
+    def allowed(b: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return mask_B1LL[b, 0, query, key]
+
+    return create_block_mask(allowed, B, None, L, L, device=str(mask_B1LL.device))
+
+
+@dataclass(frozen=True, slots=True)
+class _InStacks(_Layout):
+    segments: Sequence[Segment]
     kept: dict[tuple[torch.dtype, int, int], list[_Stack]] = field(default_factory=dict)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        return cast(Tensor, _Attention.apply(query, key, value, self, scale))  # type: ignore[no-untyped-call]
 
     def stacks(self, dtype: torch.dtype, n_heads: int, n_key_heads: int) -> list[_Stack]:
         """Return the parts in stacks; made once, for all layers."""
@@ -102,18 +152,31 @@ _layout: ContextVar[_Layout | None] = ContextVar("layout", default=None)
 
 
 @contextmanager
-def by_segment(decoder: nn.Module, segments: Sequence[Segment], mask_B1LL: Tensor) -> Iterator[None]:
-    """Let a decoder attend by segment, where it would use PyTorch's fused kernel on the CPU; elsewhere nothing is changed.
+def by_parts(decoder: nn.Module, segments: Sequence[Segment], mask_B1LL: Tensor) -> Iterator[None]:
+    """Let a decoder that would use PyTorch's fused kernel attend by segment on the CPU, and long rows by block on a GPU.
 
-    What stands in no segment (padding) gets zeros for its attention.
+    Elsewhere nothing is changed. What stands in no segment (padding) gets zeros for its attention on the CPU.
     """
-    configs = {id(c): c for m in decoder.modules() if (c := getattr(m, "config", None)) is not None}
-    configs = {k: c for k, c in configs.items() if getattr(c, "_attn_implementation", None) == "sdpa"}
-    if mask_B1LL.device.type != "cpu" or not configs:
+    configs = {id(c): c for m in _within(decoder) if (c := getattr(m, "config", None)) is not None}
+    fused = tuple(c for c in configs.values() if getattr(c, "_attn_implementation", None) == "sdpa")
+    if not fused:
         yield
         return
-    with _Attending(_Layout(segments, mask_B1LL, tuple(configs.values()))):
+    if mask_B1LL.device.type == "cpu":
+        layout: _Layout = _InStacks(mask_B1LL, fused, segments)
+    elif mask_B1LL.shape[-1] >= LEAST_BLOCKED_ROW and has_compiler(mask_B1LL.device.type):
+        layout = _InBlocks(mask_B1LL, fused, blocks_of(mask_B1LL))
+    else:
         yield
+        return
+    with _Attending(layout):
+        yield
+
+
+def _within(module: nn.Module, depth: int = ATTENTION_DEPTH) -> Iterator[nn.Module]:
+    yield module
+    for child in module.children() if depth else ():
+        yield from _within(child, depth - 1)
 
 
 class _Attending(AbstractContextManager[None]):
@@ -137,7 +200,7 @@ class _Attending(AbstractContextManager[None]):
 def attend_alike() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Return a context for a layer's forward pass, which changes nothing, and one to compute it again, later, as it is done now.
 
-    The backward pass runs outside `by_segment`: there a layer would attend under another implementation than it did.
+    The backward pass runs outside `by_parts`: there a layer would attend under another implementation than it did.
     """
     layout = _layout.get()
     return nullcontext(), nullcontext() if layout is None else _Attending(layout)
@@ -157,21 +220,21 @@ def _attend(
     layout = _layout.get()
     special = dropout > 0 or any(more.get(name) is not None for name in ("softcap", "position_bias", "s_aux"))
     special |= query.shape[-1] != value.shape[-1]
+    special |= isinstance(layout, _InBlocks) and query.shape[-1] < LEAST_BLOCKED_HEAD
     if layout is None or special or attention_mask is not layout.mask_B1LL:
         fused: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **more
         )
         return fused
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    y_BLHD: Tensor = _Attention.apply(query, key, value, layout, scale)  # type: ignore[no-untyped-call]
-    return y_BLHD, None
+    return layout.attend(query, key, value, scale), None
 
 
 class _Attention(torch.autograd.Function):
     """y = P V with P = softmax(s Q K^T + bias); dV = P^T g, dS = P (g V^T - rowsum(P g V^T)), dQ = s dS K, dK = s dS^T Q."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: _Layout, scale: float) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: _InStacks, scale: float) -> Tensor:
         B, H, L, D = query.shape
         K = key.shape[1]
         flat = [x.transpose(1, 2).reshape(B * L, -1) for x in (query, key, value)]

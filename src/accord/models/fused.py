@@ -129,7 +129,7 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         cos, sin = ctx.saved_tensors
-        dq, dk, dv = (x.flatten(0, 1) for x in grads)
+        dq, dk, dv = (x.flatten(0, 1).contiguous() for x in grads)
         joint = torch.cat([kernels.rotate(dq, cos, -sin), kernels.rotate(dk, cos, -sin), dv], 1)
         return joint.view(*grads[0].shape[:2], *joint.shape[1:]), None, None, None
 

@@ -1,7 +1,8 @@
 """Functions that go over whole activations, each in one pass where a C++ compiler is at hand.
 
 PyTorch's inductor turns each into one loop; the second process that needs it reads it from inductor's cache. Without a
-compiler, off the CPU, and where there is too little to gain, the same lines run as they stand.
+compiler, off the CPU, and where there is too little to gain, the same lines run as they stand: on a GPU a process's first batch
+took 40 s longer for it, and a gain was not shown (docs/log.md).
 
 Shapes: N positions, D hidden size, F inner width, H heads, V vocabulary.
 """
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._triton import has_triton
 
 from accord.models.load import cache_dir
 
@@ -49,7 +51,7 @@ class Kernel:
             return self.function(*given)
         try:
             if self.compiled is None:
-                self.compiled = _compiled(self.function)
+                self.compiled = compiled(self.function)
             kind = (
                 torch.is_inference_mode_enabled(),
                 *((x.dtype, x.shape[1:], x.stride()) for x in given if _over_positions(x)),
@@ -79,19 +81,22 @@ def _example(x: Any) -> Any:
     return example
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """Return the function compiled by inductor, whose cache is kept beside Accord's own."""
     import torch._dynamo.config
     import torch._inductor.config
 
     torch._inductor.config.compile_threads = 1  # in this process: a pool of workers would outlive a kill
     torch._dynamo.config.recompile_limit = 64  # beyond it a function runs uncompiled, with other bits
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "compiled"))
-    return torch.compile(function)
+    return torch.compile(function, **options)
 
 
 @functools.cache
-def has_compiler() -> bool:
-    """Whether inductor would find a C++ compiler."""
+def has_compiler(device_type: str = "cpu") -> bool:
+    """Whether inductor would find what it needs: a C++ compiler, and for a GPU Triton besides."""
+    if device_type != "cpu" and not (device_type == "cuda" and has_triton()):
+        return False
     named = os.environ.get("CXX")
     return any(shutil.which(name) for name in ([named] if named else ["g++", "clang++"]))
 

@@ -12,6 +12,7 @@ from accord.models.projection import Projection
 
 # Rows, inputs and outputs. Large enough for any unit to be busy, small enough to be timed in a few milliseconds.
 SHAPES = ((1024, 576, 1536), (2048, 576, 1536), (1024, 2048, 2048))
+GPU_SHAPES = ((8192, 8192, 8192), (8192, 4096, 14336))
 REPEATS = 5
 LONGEST_S = 0.3
 
@@ -21,7 +22,7 @@ def matrix_peak(dtype: torch.dtype, device: torch.device) -> float:
     """Return the best rate of a few products in FLOP/s, timed once a process and number format, in at most a second."""
     generator = torch.Generator().manual_seed(0)
     best = 0.0
-    for rows, n_in, n_out in SHAPES:
+    for rows, n_in, n_out in SHAPES if device.type == "cpu" else GPU_SHAPES:
         x = torch.randn(rows, n_in, generator=generator).to(device, dtype)
         weight = torch.randn(n_out, n_in, generator=generator).to(device, dtype)
         projection = Projection(weight)

@@ -26,6 +26,11 @@ def can_pack(weight: Tensor) -> bool:
     return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and has_native_bf16(weight.device))
 
 
+def is_plain(weight: Tensor) -> bool:
+    """Whether a GPU multiplies this weight as it stands, without unpacking it first."""
+    return weight.device.type == "cuda" and weight.dtype in (torch.float32, torch.bfloat16)
+
+
 class Projection:
     """The map x -> x W^T + b of a frozen weight [out, in], and its transpose."""
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from accord.models.attention import Segment, by_segment
+from accord.models.attention import Segment, by_parts
 from accord.models.sharded import run
 
 MAX_PADDING = 0.05
@@ -368,7 +368,7 @@ def _run(model: nn.Module, decoder: Any, batch: TreeBatch, **inputs: Tensor) -> 
         mask_B1LL = torch.zeros_like(mask_B1LL, dtype=decoder.dtype).masked_fill(
             ~mask_B1LL, torch.finfo(decoder.dtype).min
         )
-    with by_segment(decoder, batch.segments, mask_B1LL):
+    with by_parts(decoder, batch.segments, mask_B1LL):
         output = run(
             model, decoder, attention_mask=mask_B1LL, position_ids=batch.positions_BL, use_cache=False, **inputs
         )
