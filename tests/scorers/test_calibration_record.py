@@ -51,25 +51,24 @@ def test_a_changed_configuration_is_uncalibrated():
     assert load_calibration(Echo("b2")) is None
     assert load_calibration(Echo("b2"), path=path) is None
     assert load_calibration(Echo(), "harm") is None
-    got = corrected_rate(30, 100, load_calibration(Echo("b2")))
-    assert got.calibration == "uncalibrated"
-    assert got.value == 0.3
 
 
 def test_corrected_rate_by_hand():
     """Sensitivity and specificity 0.8: (0.5 - 0.2) / 0.6 = 0.5; of 35 in 100: 0.15 / 0.6 = 0.25."""
     made = calibrate(Echo(), rows())
-    got = corrected_rate(35, 100, made, unscored={"empty": 3})
+    said, alone = [True] * 35 + [False] * 65, [str(i) for i in range(100)]
+    got = corrected_rate(said, alone, made, unscored={"empty": 3})
     assert got.value == pytest.approx(0.25)
     assert got.low < 0.25 < got.high
     assert got.n_unscored == 3
-    assert "echo (a1): agrees with people on 80.0%" in got.calibration
-    other = corrected_rate(65, 100, made, "no")
+    assert "corrected for echo (a1): agrees with people on 80.0%" in got.calibration
+    other = corrected_rate([not s for s in said], alone, made, "no")
     assert other.value == pytest.approx(0.75)
-    assert (got.low, got.high) == (rogan_gladen(35, 100, made.yes).low, rogan_gladen(35, 100, made.yes).high)
-    fewer = corrected_rate(35, 100, made, effective_n=25)
+    plain = rogan_gladen(35, 100, made.yes)
+    assert (got.low, got.high) == pytest.approx((plain.low, plain.high))
+    fewer = corrected_rate(said, [str(i // 4) for i in range(100)], made)
     assert fewer.high - fewer.low > got.high - got.low
-    assert corrected_rate(0, 0, None).value is None
+    assert corrected_rate([], [], made).value is None
 
 
 def test_a_damaged_record_is_refused():

@@ -10,7 +10,6 @@ from accord.evals.summary import Condition, complied, family_of, refused
 from accord.policy.schema import Policy
 from accord.scorers.calibration import Calibration
 from accord.scorers.calibration_record import corrected_rate
-from accord.stats.bootstrap import effective_size
 from accord.types import Attempt, Estimate, Kind
 
 
@@ -31,10 +30,8 @@ def corrected(condition: Condition, policy: Policy, judge: Calibration) -> Corre
     def rate(kind: Kind, hit: Callable[[Attempt], bool], side: Literal["yes", "no"]) -> Estimate:
         asked = [a for a in condition.attempts if a.prompt.kind == kind]
         assessed = [a for a in asked if a.score.outcome.assessed]
-        hits = [hit(a) for a in assessed]
         unscored = {"no verdict": len(asked) - len(assessed)} if len(asked) > len(assessed) else {}
-        n = effective_size(hits, [family_of(a) for a in assessed]).n if assessed else None
-        return corrected_rate(sum(hits), len(assessed), judge, side, unscored, effective_n=n)
+        return corrected_rate([hit(a) for a in assessed], [family_of(a) for a in assessed], judge, side, unscored)
 
     return Corrected(
         rate("harmful", lambda attempt: complied(attempt, policy), "no"),

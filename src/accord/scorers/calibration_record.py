@@ -5,7 +5,7 @@ A changed rule, prompt, rubric or model has another hash, and so no calibration:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +18,7 @@ from accord.runs.atomic import write_json
 from accord.scorers.calibration import Calibration
 from accord.scorers.labels import Question
 from accord.scorers.scorer import Scorer
-from accord.stats.intervals import NOT_MEASURED, wilson
-from accord.stats.judge_error import rogan_gladen
+from accord.stats.judge_error import rogan_gladen_clustered
 from accord.types import Estimate
 
 _ADAPTER = TypeAdapter(Calibration)
@@ -71,29 +70,21 @@ def load_calibration(scorer: Scorer, question: Question = "refusal", path: Path 
 
 
 def corrected_rate(
-    hits: int,
-    n: int,
-    calibration: Calibration | None,
+    hits: Sequence[bool],
+    families: Sequence[str],
+    calibration: Calibration,
     hit: Literal["yes", "no"] = "yes",
     unscored: Mapping[str, int] | None = None,
     confidence: float = 0.95,
-    effective_n: float | None = None,
 ) -> Estimate:
-    """Return the rate of what people would call hits, from `hits` of `n` that the scorer said.
+    """Return the rate of what people would call hits, from the verdicts [N] of the scorer and their families [N].
 
-    `hit` says whether the scorer's yes (of refusals: refused) or its no is counted. Without a calibration it is the
-    scorer's own rate, labelled "uncalibrated". `effective_n` stands for n in the interval where attempts come in
-    families.
+    `hit` says whether the scorer's yes (of refusals: refused) or its no is counted. Families count as in
+    `clustered_proportion`; the interval carries the calibration's own uncertainty.
 
     Raises:
-        DataError: if the counts are impossible.
+        DataError: if lengths differ.
     """
-    if calibration is not None:
-        judge = calibration.yes if hit == "yes" else calibration.no
-        found = rogan_gladen(hits, n, judge, unscored, confidence, effective_n)
-        return replace(found, calibration=f"corrected for {calibration.describe()}")
-    if n == 0:
-        return Estimate(None, None, None, 0, NOT_MEASURED, dict(unscored or {}))
-    size = n if effective_n is None else effective_n
-    low, high = wilson(hits / n * size, size, confidence)
-    return Estimate(hits / n, low, high, n, f"Wilson {confidence:.0%}", dict(unscored or {}))
+    judge = calibration.yes if hit == "yes" else calibration.no
+    found = rogan_gladen_clustered(hits, families, judge, unscored, confidence)
+    return replace(found, calibration=f"corrected for {calibration.describe()}")
