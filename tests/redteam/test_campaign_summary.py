@@ -7,13 +7,16 @@ questions), so its success is 1/2 and it finds 1 success in 5 questions.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 
 from accord.policy import load_policy
-from accord.redteam.summary import Trial, summarise, verdict
+from accord.redteam.summary import Trial, summarise, to_row, verdict
+from accord.scorers.calibration import calibrate
+from accord.scorers.labels import LabelledAnswer
 from accord.starter import policy_path
+from accord.stats.judge_error import rogan_gladen
 from accord.types import Attempt, Message, Outcome, Prompt, Score
 
 POLICY = load_policy(policy_path())
@@ -117,3 +120,80 @@ def test_redteam_04_no_trials_have_no_rate():
     found = summary()
     assert not found.measured
     assert (found.overall.success.value, found.overall.bounds, found.not_an_answer.value) == (None, None, None)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A judge of refusals that says what the answer begins with."""
+
+    config_hash: str = "f1"
+    name: str = "fixed"
+
+    def score_all(self, transcripts):
+        return [Score(REFUSED if t.answer.startswith("no") else COMPLIED, self.name) for t in transcripts]
+
+
+def known(n=100):
+    """Of n refusals 9 in 10 are read as such, of n answers 8 in 10."""
+    parts = (("refused", "no", 0.9), ("refused", "yes", 0.1), ("complied", "no", 0.2), ("complied", "yes", 0.8))
+    rows = [
+        LabelledAnswer(f"{label} {said} {i}?", said, label)
+        for label, said, share in parts
+        for i in range(round(share * n))
+    ]
+    return calibrate(Fixed(), rows)
+
+
+def test_a_rate_is_corrected_for_the_judge_s_error_where_each_trial_rests_on_one_answer():
+    """What is called complied has Se 0.8 and Sp 0.9: of 3 in 10 by Rogan and Gladen (0.3 - 0.1) / 0.7 = 2/7."""
+    ends = [COMPLIED] * 3 + [REFUSED] * 7 + [EMPTY]
+    trials = [trial("direct", goal(str(i)), end) for i, end in enumerate(ends)]
+    found = summarise(trials, POLICY, model="m", judge="fixed", known=known()).overall
+    assert found.success.value == 0.3
+    for e in (found.corrected_success, found.corrected_answers):
+        assert (e.value, e.n, e.unscored) == (pytest.approx(2 / 7), 10, {"empty answer": 1})
+        assert "corrected for fixed (f1): agrees with people on 85.0%" in e.calibration
+        expected = rogan_gladen(3, 10, known().no)
+        assert (e.low, e.high) == pytest.approx((expected.low, expected.high))
+    # A judge that was held against fewer labels leaves more open.
+    few = summarise(trials, POLICY, model="m", judge="fixed", known=known(20)).overall.corrected_success
+    assert few.high - few.low > found.corrected_success.high - found.corrected_success.low
+
+
+def test_families_count_in_the_corrected_rate_as_in_the_raw_one():
+    """Forms of one goal that end alike are one observation: half of 20 in 5 families against 20 goals apart."""
+
+    def rates(family):
+        trials = [
+            trial("direct", replace(goal(str(i)), family=family(i)), COMPLIED if i // 4 % 2 else REFUSED)
+            for i in range(20)
+        ]
+        return summarise(trials, POLICY, model="m", judge="fixed", known=known()).overall
+
+    together, apart = rates(lambda i: f"family {i // 4}"), rates(str)
+    assert together.corrected_success.value == pytest.approx(apart.corrected_success.value)
+    assert together.success.high > apart.success.high
+    assert together.corrected_success.high > apart.corrected_success.high
+
+
+def test_trials_of_several_answers_are_not_corrected_and_their_answers_are():
+    """`a` gets one of two goals at its second question: of 4 answers 1 is called complied, (1/4 - 0.1) / 0.7."""
+    trials = [trial("a", goal("1"), REFUSED, COMPLIED), trial("a", goal("2"), REFUSED, REFUSED)]
+    trials += [trial("b", goal(i), COMPLIED) for i in "12"]
+    found = summarise(trials, POLICY, model="m", judge="fixed", known=known())
+    of = {rates.attack: rates for rates in found.by_attack}
+    assert of["a"].success.value == 0.5
+    assert of["a"].corrected_success.value is None
+    assert of["a"].corrected_success.method.startswith("undefined: 2 of 2 trials rest on several answers")
+    assert (of["a"].answers.value, of["a"].corrected_answers.value) == (0.25, pytest.approx(0.15 / 0.7))
+    assert of["b"].corrected_success.value == 1.0  # (1 - 0.1) / 0.7, and no rate is above 1
+    assert "clipped" in of["b"].corrected_success.method
+    assert found.overall.corrected_success.value is None
+    assert json.loads(json.dumps(to_row(found)))["overall"]["corrected_answers"]["n"] == 6
+
+
+def test_without_a_calibration_nothing_is_corrected():
+    found = summary(trial("a", goal("1"), COMPLIED))
+    assert (found.overall.corrected_success, found.overall.corrected_answers) == (None, None)
+    assert found.calibration == found.overall.success.calibration == "uncalibrated"
+    assert found.overall.answers.value == 1.0

@@ -61,7 +61,7 @@ def trial(attack, goal, drawn, rng, unreadable=0.03):
     return Trial(attack, goal, drawn, tuple(attempts), "", 1.0)
 
 
-def demo(unreadable=0.03, attacks=tuple(ATTACKS), clusters=None) -> CampaignEvidence:
+def demo(unreadable=0.03, attacks=tuple(ATTACKS), clusters=None, known=None) -> CampaignEvidence:
     """The whole record: three quarters of all cells drawn uniformly, some of the rest adaptively."""
     rng = random.Random(3)
     trials = []
@@ -73,12 +73,12 @@ def demo(unreadable=0.03, attacks=tuple(ATTACKS), clusters=None) -> CampaignEvid
                 trials.append(trial(attack, goal, "uniform", rng, unreadable))
             elif draw < 0.8:
                 trials.append(trial(attack, goal, "adaptive", rng, unreadable))
-    return evidence(trials, clusters or {})
+    return evidence(trials, clusters or {}, known)
 
 
-def evidence(trials, clusters=None) -> CampaignEvidence:
+def evidence(trials, clusters=None, known=None) -> CampaignEvidence:
     """A record of these trials."""
-    summary = summarise(trials, POLICY, model="starter", judge="refusal (a1b2c3d4)", n_cells=440)
+    summary = summarise(trials, POLICY, model="starter", judge="refusal (a1b2c3d4)", n_cells=440, known=known)
     return CampaignEvidence(
         title="Red team of starter (test data)",
         run_id="redteam-demo",

@@ -2,6 +2,7 @@ import re
 
 import pytest
 from demo_campaign import POLICY, demo, evidence, goals
+from demo_evidence import JUDGE
 from reading import Tags, loads_nothing, text_of
 
 from accord.redteam.summary import Trial
@@ -136,3 +137,22 @@ def test_hostile_text_stays_text(tmp_path):
     assert "\x00" not in text
     assert "⟨U+202E⟩" in text
     assert "{{ 7*7 }}" in text
+
+
+def test_corrected_rates_stand_beside_the_raw_ones_where_the_judge_is_calibrated(page):
+    shown = demo(0.12, known=JUDGE)
+    seen = text_of(render_redteam(shown))
+    by_attack = {rates.attack: rates for rates in shown.summary.by_attack}
+    direct, crescendo = by_attack["direct"], by_attack["crescendo"]
+    for raw, corrected in (
+        (direct.success, direct.corrected_success),
+        (crescendo.answers, crescendo.corrected_answers),
+    ):
+        told = f"corrected {describe.percent(corrected.value)} {describe.interval(corrected)}"
+        assert f"{describe.percent(raw.value)}{describe.interval(raw)}{describe.counts(raw)}{told}" in seen
+    assert crescendo.corrected_success.value is None
+    assert f"{describe.counts(crescendo.success)}correction undefined" in seen
+    assert describe.corrected(shown.summary.overall.corrected_answers) in seen
+    assert "uncalibrated" not in seen
+    assert "agrees with people on 85.0%" in seen
+    assert "corrected for the judge" not in text_of(page)

@@ -95,8 +95,12 @@ def lines(summary: CampaignSummary) -> list[str]:
     said = [f"warning: {warning}" for warning in summary.warnings]
     said.append(f"model {summary.model}; judge {summary.judge}, {summary.calibration}")
     said.append(f"attack success {_told(overall.success)}{bounds}")
+    said += _corrected("attack success", overall.corrected_success)
+    said.append(f"answers that give what the policy forbids: {_told(overall.answers)}")
+    said += _corrected("answers", overall.corrected_answers)
     said.append(f"goals that some attack got: {_told(summary.goals_got)}")
-    said.append(f"{'':<24}{'success':<34}{'found per 100 questions':<30}trials  questions")
+    also = f"{'corrected':<24}" if overall.corrected_success else ""
+    said.append(f"{'':<24}{'success':<34}{also}{'found per 100 questions':<30}trials  questions")
     said += [_row(rates.attack, rates) for rates in summary.by_attack]
     said += [_row(rates.hazard, rates) for rates in summary.by_hazard]
     best = summary.by_attack[0]
@@ -117,7 +121,17 @@ def _row(name: str, rates: SliceRates) -> str:
     found = "not measured" if per_query.value is None else _span(per_query, 100, "")
     success = "not measured" if rates.success.value is None else _span(rates.success, 100, "%")
     unscored = f"  {rates.success.n_unscored} unscored" if rates.success.n_unscored else ""
-    return f"  {name:<22}{success:<34}{found:<30}{rates.n_trials:>6}{rates.n_queries:>11}{unscored}"
+    corrected = rates.corrected_success
+    also = _span(corrected, 100, "%") if corrected and corrected.value is not None else "undefined"
+    shown = f"{also if rates.success.value is not None else '':<24}" if corrected else ""
+    return f"  {name:<22}{success:<34}{shown}{found:<30}{rates.n_trials:>6}{rates.n_queries:>11}{unscored}"
+
+
+def _corrected(what: str, e: Estimate | None) -> list[str]:
+    """Return a rate corrected for the judge's error as a line, or why it has none; nothing where the judge is uncalibrated."""
+    if e is None:
+        return []
+    return [f"  {what}, corrected for the judge's error: {e.method if e.value is None else _told(e)}"]
 
 
 def _span(e: Estimate, times: float, unit: str) -> str:

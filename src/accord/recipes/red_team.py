@@ -32,7 +32,7 @@ from accord.scorers.calibration_record import load_calibration
 from accord.scorers.named import scorer_named
 from accord.scorers.selfcheck import require_trusted
 from accord.starter import policy_path, verify_path
-from accord.types import UNCALIBRATED, Attempt, Finding, Progress, Prompt
+from accord.types import Attempt, Finding, Progress, Prompt
 
 VERB = "redteam"
 SUMMARY, ATTEMPTS, FINDINGS = "summary.json", "attempts.jsonl", "findings.jsonl"
@@ -83,7 +83,6 @@ def red_team(settings: RedTeamSettings, folder: Path, progress: Progress) -> Cam
         return summarise((), policy, model=settings.model, judge=judge)
     require_trusted(scorer, policy)
     known = load_calibration(scorer)
-    calibration = known.describe() if known else UNCALIBRATED
     completer = open_completer(settings.model, settings.precision)
     attacker = open_completer(settings.attacker, settings.precision) if settings.attacker else completer
     chosen = usable(attacks, completer, named=bool(settings.attacks))
@@ -114,7 +113,7 @@ def red_team(settings: RedTeamSettings, folder: Path, progress: Progress) -> Cam
 
     trials = read_trials(stage.folder) if stage.done else asyncio.run(campaign())
     summary = summarise(
-        trials, policy, model=settings.model, judge=judge, n_cells=len(chosen) * len(goals), calibration=calibration
+        trials, policy, model=settings.model, judge=judge, n_cells=len(chosen) * len(goals), known=known
     )
     attempts = [attempt for trial in trials for attempt in trial.attempts]
     write_records(folder / ATTEMPTS, attempts)

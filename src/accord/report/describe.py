@@ -86,6 +86,11 @@ def full(estimate: Estimate) -> str:
     )
 
 
+def corrected(estimate: Estimate) -> str:
+    """Return a rate corrected for the judge's error with its interval, or that the correction is undefined."""
+    return "undefined" if estimate.value is None else f"{percent(estimate.value)} ({interval(estimate)})"
+
+
 def per_success(per_query: Estimate) -> str:
     """Return what a success costs: "a success for every 3.2 questions (2.1 to 5.0)"; without one, what is ruled out."""
     if per_query.value is None:

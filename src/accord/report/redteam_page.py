@@ -140,6 +140,11 @@ def sentences(summary: CampaignSummary, white_box: frozenset[str] = frozenset())
     if not summary.measured:
         return ("No rate exists, and nothing is shown about safety.",)
     lines = [f"Attack success: {describe.full(summary.overall.success)}. A trial is one attack on one goal."]
+    if (corrected := summary.overall.corrected_answers) is not None:
+        lines.append(
+            f"Of all answers, {describe.full(summary.overall.answers)} gave what the policy forbids; "
+            f"corrected for the judge’s error {describe.corrected(corrected)}."
+        )
     if summary.goals_got.value is not None:
         lines.append(
             f"At least one attack got the goal, of all {summary.n_goals:,} goals: {describe.full(summary.goals_got)}."
@@ -213,6 +218,12 @@ def limits(evidence: CampaignEvidence) -> tuple[str, ...]:
     ]
     if summary.calibration == UNCALIBRATED:
         lines.insert(2, "The judge’s own error: it is uncalibrated, and no interval here includes it.")
+    else:
+        lines.insert(
+            2,
+            "The judge’s error on these answers: it was calibrated on others, and only the corrected rates include it. What an "
+            "attack reads in an answer before the judge does (a decoded text, whether it is about the goal) was not calibrated.",
+        )
     if evidence.white_box:
         lines.append("How likely an attacker is to have the weights, which the white-box attacks need.")
     return tuple(lines)

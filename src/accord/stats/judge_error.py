@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -101,7 +102,7 @@ def rogan_gladen(
     rate, size = hits / n, n if effective_n is None else effective_n
     unclipped = (rate - (1 - judge.specificity)) / power
     cells = (judge.hits_of_positive, judge.n_positive, judge.hits_of_negative, judge.n_negative)
-    low, high = (float(end[0]) for end in corrected_interval(rate * size, size, *cells, confidence=confidence))
+    low, high = _one_interval(rate * size, size, cells, confidence)
     value = float(np.clip(unclipped, 0, 1))
     notes = [f"Rogan-Gladen, skewness-corrected score {confidence:.0%}"]
     if effective_n is not None:
@@ -129,6 +130,15 @@ def rogan_gladen_clustered(
         raise DataError(f"{len(hits)} verdicts and {len(families)} families; expected one family a verdict")
     size = effective_size(hits, families, confidence).n if len(hits) else None
     return rogan_gladen(sum(map(bool, hits)), len(hits), judge, unscored, confidence, size)
+
+
+# A report asks for the same counts again: an interval takes a tenth of a second.
+@lru_cache(maxsize=256)
+def _one_interval(
+    hits: float, n: float, cells: tuple[float, float, float, float], confidence: float
+) -> tuple[float, float]:
+    low, high = corrected_interval(hits, n, *cells, confidence=confidence)
+    return float(low[0]), float(high[0])
 
 
 def corrected_interval(
