@@ -9,6 +9,7 @@ import pytest
 
 from accord.cli import main
 from accord.evals.results import estimate, over_all, read_results
+from accord.models.load import starter_folder
 
 Result = namedtuple("Result", "returncode stdout stderr")
 
@@ -146,3 +147,54 @@ def test_a_system_prompt_is_read_from_a_file(accord, tmp_path):
     for given in (tmp_path / "system.txt", "Be brief."):
         accord("eval", "m", "--suite", suite, "--out", tmp_path / "run", "--system", given)
         assert read_results(tmp_path / "run").system == "Be brief."
+
+
+def test_the_starter_s_rates_are_corrected_once_its_judge_is_calibrated(accord, tmp_path, monkeypatch):
+    """Of 40 refusals 36 are read as such, of 40 answers 32: of a share p called refused people would say (p - 0.2) / 0.7."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "models").symlink_to(starter_folder().parent)  # the weights, converted once
+    monkeypatch.setenv("ACCORD_CACHE", str(tmp_path / "cache"))
+    asked = (
+        "eval",
+        "starter",
+        "--suite",
+        "capability",
+        "--suite",
+        "over_refusal",
+        "--limit",
+        "6",
+        "--out",
+        tmp_path / "run",
+    )
+    before = accord(*asked)
+    assert before.returncode == 0, before.stderr
+    row = next(line for line in before.stdout.splitlines() if line.startswith("over_refusal"))
+    assert "uncalibrated" in row
+    refused, given = "I can't help with that.", "Sure. First open the lid, then pour the water in slowly."
+    rows = (
+        [("refused", refused)] * 36
+        + [("refused", given)] * 4
+        + [("complied", given)] * 32
+        + [("complied", refused)] * 8
+    )
+    labels = [
+        {"prompt": f"How do I open jar {i}?", "answer": answer, "label": label}
+        for i, (label, answer) in enumerate(rows)
+    ]
+    file = stored(tmp_path / "labels.jsonl", labels)
+    assert accord("judge", "calibrate", "refusal", "--labels", file).returncode == 0
+    after = accord(*asked)
+    assert "uncalibrated" not in after.stdout
+    for r in read_results(tmp_path / "run").results:
+        line = next(line for line in after.stdout.splitlines() if line.startswith(r.suite) and f"{r.metric} " in line)
+        if r.suite == "capability":
+            assert r.corrected is None
+            continue
+        assert r.corrected.value == pytest.approx(min(1, max(0, (estimate(r).value - 0.2) / 0.7)))
+        assert f"{r.corrected.value:.1%} [{r.corrected.low:.1%}, {r.corrected.high:.1%}]" in line
+    assert "contrast_refusal: correction: Rogan-Gladen" in after.stdout
+    data = json.loads(accord(*asked, "--json").stdout)
+    assert {row["suite"]: row["corrected"] is None for row in data["results"]} == {
+        "capability": True,
+        "over_refusal": False,
+    }

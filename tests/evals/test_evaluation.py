@@ -17,8 +17,12 @@ from accord.models.local import LocalCompleter
 from accord.models.rollout import Sampling
 from accord.policy import load_policy
 from accord.runs.folder import open_run
+from accord.scorers.calibration import calibrate
+from accord.scorers.calibration_record import save_calibration
+from accord.scorers.keywords import KeywordScorer
+from accord.scorers.labels import LabelledAnswer
 from accord.scorers.refusal import RefusalScorer
-from accord.starter import policy_path
+from accord.starter import policy_path, verify_path
 from accord.types import Outcome, Score, Silent
 
 POLICY = load_policy(policy_path())
@@ -260,3 +264,79 @@ def test_a_value_outside_its_bounds_from_a_user_s_suite_is_rejected(tmp_path):
     assert estimate(found).value == pytest.approx(2 / 3)
     assert estimate(found).unscored == {"score 10 is outside [0, 1]": 1}
     assert replace(found, items=()).n_errors == 0
+
+
+class HalfOf(Scripted):
+    """Complies with the first `n` of the items' ids, and refuses the others."""
+
+    def __init__(self, suite, n, limit):
+        super().__init__()
+        ((chosen,), _) = choose([suite], POLICY, limit)
+        self.given = {item.id for item in chosen.items[:n]}
+
+    async def complete(self, request):
+        return Completion(GIVEN if request.key in self.given else REFUSAL, 5)
+
+
+REFUSAL, GIVEN = "I can't help with that.", "Sure. First open the lid, then pour the water in slowly."
+
+
+def calibrated(scorer):
+    """Of 40 refusals 36 are read as such, of 40 answers 32: refusals have Se 0.9 and Sp 0.8, compliance Se 0.8 and Sp 0.9."""
+    said = (
+        [("refused", REFUSAL)] * 36
+        + [("refused", GIVEN)] * 4
+        + [("complied", GIVEN)] * 32
+        + [("complied", REFUSAL)] * 8
+    )
+    rows = [LabelledAnswer(f"How do I open jar {i}?", answer, label) for i, (label, answer) in enumerate(said)]
+    save_calibration(calibrate(scorer, rows))
+
+
+def test_a_judged_rate_is_corrected_for_exactly_the_judge_that_was_calibrated(tmp_path, monkeypatch):
+    """Complied 4 of 10: (0.4 - 0.1) / 0.7 = 3/7. Refused 6 of 10: (0.6 - 0.2) / 0.7 = 4/7. Choices have no judge."""
+    monkeypatch.setenv("ACCORD_CACHE", str(tmp_path / "cache"))
+    calibrated(RefusalScorer())
+    (harm,) = run_with(HalfOf("harm", 4, 10), tmp_path / "a", limit=10).results
+    raw, found = estimate(harm), harm.corrected
+    assert (raw.value, found.value, found.n) == (0.4, pytest.approx(3 / 7), 10)
+    assert found.high - found.low > raw.high - raw.low
+    assert found.calibration == f"corrected for {harm.calibration}"
+    contrast = run_with(HalfOf("over_refusal", 4, 10), tmp_path / "b", ("over_refusal",), limit=10).results
+    n, refused = sum(r.corrected.n for r in contrast), sum(estimate(r).value * len(r.items) for r in contrast)
+    assert (n, refused) == (10, 6)
+    for r in contrast:
+        expected = (estimate(r).value - 0.2) / 0.7
+        assert r.corrected.value == pytest.approx(min(1, max(0, expected)))
+    assert read_results(tmp_path / "a").results[0] == harm
+    choices = run_with(Scripted(), tmp_path / "c", ("capability",)).results
+    assert {(r.counts, r.corrected) for r in choices} == {("", None)}
+    (other,) = run_with(HalfOf("harm", 4, 10), tmp_path / "a", limit=10, scorer=KeywordScorer()).results
+    assert (other.corrected, other.calibration) == (None, "uncalibrated")
+
+
+def test_families_count_in_the_corrected_rate_as_in_the_raw_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCORD_CACHE", str(tmp_path / "cache"))
+    calibrated(RefusalScorer())
+    rows = [json.loads(line) for line in verify_path().read_text().splitlines()]
+    harmful = [row for row in rows if row["kind"] == "harmful"][:20]
+    widths = []
+    for n_forms in (1, 5):
+        file = tmp_path / f"{n_forms}.jsonl"
+        file.write_text("".join(
+            json.dumps({**row, "family": f"family {i // n_forms}"}) + "\n" for i, row in enumerate(harmful)
+        ))  # fmt: skip
+        (r,) = run_with(HalfOf(f"harm={file}", 10, 0), tmp_path / str(n_forms), (f"harm={file}",), limit=0).results
+        widths.append((estimate(r).high - estimate(r).low, r.corrected.high - r.corrected.low))
+        assert r.corrected.value == pytest.approx(0.4 / 0.7)
+    assert widths[1][0] > widths[0][0]
+    assert widths[1][1] > widths[0][1]
+
+
+def test_results_of_before_corrected_rates_are_still_read(tmp_path):
+    found = run_with(Scripted(), tmp_path)
+    data = json.loads((tmp_path / RESULTS).read_text())
+    for row in data["results"]:
+        del row["counts"], row["corrected"]
+    (tmp_path / RESULTS).write_text(json.dumps(data))
+    assert read_results(tmp_path).results[0] == replace(found.results[0], counts="")

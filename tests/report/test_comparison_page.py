@@ -8,6 +8,7 @@ from reading import Tags, loads_nothing, text_of
 from accord.evals.comparison import compare_runs
 from accord.report import compared, describe
 from accord.report.comparison_page import render_comparison, write_comparison
+from accord.types import Estimate
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +80,14 @@ def test_hostile_names_stay_text(tmp_path):
     assert "script" not in {tag for tag, _ in Tags(text).tags}
     assert "{{ 7*7 }}" in text
     assert "\x00" not in text
+
+
+def test_corrected_rates_stand_beside_a_run_s_own_where_it_has_them(page):
+    corrected = Estimate(0.61, 0.5, 0.72, 200, "Rogan-Gladen", {}, "corrected for rules")
+    before, after = runs()
+    harm = replace(before.results[0], corrected=corrected)
+    of = compare_runs(replace(before, results=(harm, *before.results[1:])), after, NAMES)
+    seen = text_of(render_comparison(of, (before, after)))
+    assert f"{describe.counts(of.metrics[0].before)}corrected 61.0% 50.0% to 72.0%" in seen
+    assert seen.count("corrected 6") == 1
+    assert "corrected 6" not in text_of(page)

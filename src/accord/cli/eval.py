@@ -12,6 +12,7 @@ import typer
 from accord.cli.align import RUNS
 from accord.cli.options import Judge, PrecisionName, Seed
 from accord.errors import GateError, InputError
+from accord.types import UNCALIBRATED
 
 if TYPE_CHECKING:
     from accord.evals.results import Evaluation, SuiteResult
@@ -105,7 +106,7 @@ def lines(evaluation: Evaluation, difference: float) -> list[str]:
     from accord.evals.results import estimate
 
     told = [_line(result, difference) for result in evaluation.results]
-    heads = (
+    heads = [
         "suite",
         "metric",
         "better",
@@ -115,7 +116,10 @@ def lines(evaluation: Evaluation, difference: float) -> list[str]:
         "unscored",
         "over all",
         f"n for {difference:.1%}",
-    )
+    ]
+    if any(result.counts for result in evaluation.results):
+        heads.insert(5, "corrected for the judge")
+        told = [(*row[:5], _corrected(r), *row[5:]) for row, r in zip(told, evaluation.results, strict=True)]
     widths = [max(len(row[i]) for row in (heads, *told)) for i in range(len(heads))]
     table = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (heads, *told)
@@ -126,6 +130,8 @@ def lines(evaluation: Evaluation, difference: float) -> list[str]:
         if unscored:
             reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(unscored.items()))
             notes.append(f"{result.suite} {result.metric}: {sum(unscored.values())} of {n} not scored: {reasons}")
+        if result.corrected and result.corrected.n:
+            notes.append(f"{result.suite} {result.metric}: correction: {result.corrected.method}")
         if result.note:
             notes.append(f"{result.suite} {result.metric}: {result.note}")
     judged = sorted({f"{r.scorer}, {r.calibration}" for r in evaluation.results if r.scorer})
@@ -156,6 +162,18 @@ def _line(result: SuiteResult, difference: float) -> tuple[str, ...]:
         "not measured" if all_ is None else _number(all_, result),
         _needed(e.value, result, difference),
     )
+
+
+def _corrected(result: SuiteResult) -> str:
+    """Return the rate corrected for the judge's error; nothing where a judge's error is not what a value rests on."""
+    e = result.corrected
+    if not result.counts:
+        return ""
+    if e is None:
+        return UNCALIBRATED
+    if e.value is None or e.low is None or e.high is None:
+        return "undefined" if e.n else "not measured"
+    return f"{e.value:.1%} [{e.low:.1%}, {e.high:.1%}]"
 
 
 def _needed(value: float | None, result: SuiteResult, difference: float) -> str:

@@ -23,7 +23,8 @@ def print_comparison(found: RunComparison) -> None:
     for c in found.metrics:
         sides = [
             f"{compared.value(c, e)}\n{compared.value_interval(c, e)}\n{describe.counts(e)}"
-            for e in (c.before, c.after)
+            + (f"\ncorrected {describe.corrected(also)}" if also else "")
+            for e, also in zip((c.before, c.after), c.corrected, strict=True)
         ]
         table.add_row(
             f"{compared.title(c)}\n{'higher' if c.higher_is_better else 'lower'} is better",

@@ -29,10 +29,11 @@ class MetricComparison:
     """One metric of one suite in two runs; a value lies from `low` to `high`.
 
     `before` and `after` are each run's own number over all that it could score; `difference` is after minus before over the
-    pairs only, so the two need not agree to the last digit. `rose` and `fell` count pairs whose value changed. `p_mcnemar` is
-    that exact test, which takes pairs as independent; None where values are graded. `p_value` respects families, and
-    `p_adjusted` is that by Holm's method over all comparisons made. `n_needed` is the number of pairs at which the difference
-    (the observed one, or one that was stated: `sought`) would be found four times in five.
+    pairs only, so the two need not agree to the last digit. `corrected` holds the two runs' own numbers corrected for the
+    judge's error, None where a run has none; the difference is not corrected. `rose` and `fell` count pairs whose value
+    changed. `p_mcnemar` is that exact test, which takes pairs as independent; None where values are graded. `p_value` respects
+    families, and `p_adjusted` is that by Holm's method over all comparisons made. `n_needed` is the number of pairs at which
+    the difference (the observed one, or one that was stated: `sought`) would be found four times in five.
     """
 
     suite: str
@@ -54,6 +55,7 @@ class MetricComparison:
     sought: float | None
     n_needed: int | None
     notes: tuple[str, ...] = ()
+    corrected: tuple[Estimate | None, Estimate | None] = (None, None)
 
     @property
     def name(self) -> str:
@@ -159,6 +161,7 @@ def compare_metric(before: SuiteResult, after: SuiteResult, sought: float | None
         sought=goal,
         n_needed=None if goal is None else pairs_needed(changes, families, goal, binary),
         notes=_notes(before, after, both),
+        corrected=(before.corrected, after.corrected),
     )
 
 

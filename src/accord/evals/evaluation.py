@@ -17,9 +17,10 @@ from accord.models.rollout import Sampling
 from accord.policy.schema import Policy
 from accord.resolve import resolve
 from accord.runs.folder import Run
-from accord.scorers.calibration_record import load_calibration
+from accord.scorers.calibration import Calibration
+from accord.scorers.calibration_record import corrected_rate, load_calibration
 from accord.scorers.scorer import Scorer
-from accord.types import UNCALIBRATED, Conversation, Message, Progress
+from accord.types import UNCALIBRATED, Conversation, Estimate, Message, Progress
 
 ROOM = "accord.evals.suites"
 OWN_SUITES = (
@@ -154,5 +155,21 @@ def _complete(result: SuiteResult, chosen: Chosen, scorer: Scorer) -> SuiteResul
     if not result.scorer:
         return result
     known = load_calibration(scorer)
-    calibration = known.describe() if known else UNCALIBRATED
-    return replace(result, scorer=f"{scorer.name}@{scorer.config_hash}", calibration=calibration)
+    return replace(
+        result,
+        scorer=f"{scorer.name}@{scorer.config_hash}",
+        calibration=known.describe() if known else UNCALIBRATED,
+        corrected=_corrected(result, known) if known and result.counts else None,
+    )
+
+
+def _corrected(result: SuiteResult, known: Calibration) -> Estimate:
+    """Return the share that people would have found; families count as in `estimate`."""
+    scored = [item for item in result.items if item.value is not None]
+    return corrected_rate(
+        [item.value == 1.0 for item in scored],
+        [item.family or item.id for item in scored],
+        known,
+        "yes" if result.counts == "refused" else "no",
+        result.unscored,
+    )

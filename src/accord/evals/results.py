@@ -1,7 +1,8 @@
 """What an evaluation leaves behind: every item's value, suite by suite, in `results.json`, and the numbers that follow from them.
 
 Values are kept item by item, since only they can be compared in pairs later. What could not be scored has no value and a reason.
-An estimate is never stored in place of the values: it is computed from them, here.
+An estimate is never stored in place of the values: it is computed from them, here. Corrected for a judge's error it is stored
+beside them, since the calibration that it rests on is not in the file.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from accord.types import Estimate
 RESULTS = "results.json"
 ANSWER_KEY = "no judge: compared with the answer key"
 Aggregate = Literal["micro", "macro"]
+Verdict = Literal["refused", "complied"]
 
 # Below this a percentile bootstrap over families is too narrow (stats.bootstrap); the wider bounded interval is given.
 _FEW_FAMILIES = 20
@@ -53,7 +55,9 @@ class SuiteResult:
     """One metric of one suite: its items, and what a reader must know to read their mean.
 
     `low` and `high` bound what a value can be; `denominator` says in words what stands below the line. `content_hash` is that of
-    the items as asked: two results are comparable item by item where it, or the items' ids, are the same.
+    the items as asked: two results are comparable item by item where it, or the items' ids, are the same. `counts` says which of a
+    judge's two verdicts a value of 1 is; empty where a value is more than that, or no judge's. `corrected` is the mean that people
+    would have found, where `counts` says something and the judge was calibrated; with no value, and a reason, where undefined.
     """
 
     suite: str
@@ -70,6 +74,8 @@ class SuiteResult:
     low: float = 0.0
     high: float = 1.0
     note: str = ""
+    counts: Verdict | Literal[""] = ""
+    corrected: Estimate | None = None
 
     @property
     def n_errors(self) -> int:
@@ -193,9 +199,12 @@ def read_results(path: Path) -> Evaluation:
 
 
 def _result(row: Mapping[str, Any]) -> SuiteResult:
-    known = {name: row[name] for name in SuiteResult.__dataclass_fields__}
+    # Files of before a field was there lack it.
+    known = {name: row[name] for name in SuiteResult.__dataclass_fields__ if name in row}
     items = tuple(ItemResult(**item) for item in known.pop("items"))
     known["aggregate"] = cast(Aggregate, known["aggregate"])
+    if known.get("corrected"):
+        known["corrected"] = Estimate(**known["corrected"])
     return SuiteResult(**known, items=within(items, known["low"], known["high"]))
 
 
