@@ -150,22 +150,14 @@ def test_a_system_prompt_is_read_from_a_file(accord, tmp_path):
 
 
 def test_the_starter_s_rates_are_corrected_once_its_judge_is_calibrated(accord, tmp_path, monkeypatch):
-    """Of 40 refusals 36 are read as such, of 40 answers 32: of a share p called refused people would say (p - 0.2) / 0.7."""
+    """Of 40 refusals 36 are read as such, of 40 answers 32: of a share p called refused people would say (p - 0.2) / 0.7,
+    of one called complied (p - 0.1) / 0.7.
+    """
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "models").symlink_to(starter_folder().parent)  # the weights, converted once
     monkeypatch.setenv("ACCORD_CACHE", str(tmp_path / "cache"))
-    asked = (
-        "eval",
-        "starter",
-        "--suite",
-        "capability",
-        "--suite",
-        "over_refusal",
-        "--limit",
-        "6",
-        "--out",
-        tmp_path / "run",
-    )
+    suites = ("--suite", "capability", "--suite", "over_refusal", "--suite", "jailbreak")
+    asked = ("eval", "starter", *suites, "--limit", "6", "--out", tmp_path / "run")
     before = accord(*asked)
     assert before.returncode == 0, before.stderr
     row = next(line for line in before.stdout.splitlines() if line.startswith("over_refusal"))
@@ -190,11 +182,9 @@ def test_the_starter_s_rates_are_corrected_once_its_judge_is_calibrated(accord, 
         if r.suite == "capability":
             assert r.corrected is None
             continue
-        assert r.corrected.value == pytest.approx(min(1, max(0, (estimate(r).value - 0.2) / 0.7)))
+        false_alarms = 0.2 if r.counts == "refused" else 0.1
+        assert r.corrected.value == pytest.approx(min(1, max(0, (estimate(r).value - false_alarms) / 0.7)))
         assert f"{r.corrected.value:.1%} [{r.corrected.low:.1%}, {r.corrected.high:.1%}]" in line
     assert "contrast_refusal: correction: Rogan-Gladen" in after.stdout
     data = json.loads(accord(*asked, "--json").stdout)
-    assert {row["suite"]: row["corrected"] is None for row in data["results"]} == {
-        "capability": True,
-        "over_refusal": False,
-    }
+    assert {row["suite"] for row in data["results"] if row["corrected"]} == {"over_refusal", "jailbreak"}

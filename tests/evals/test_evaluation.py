@@ -8,6 +8,7 @@ from functools import cached_property
 import pytest
 import torch
 
+from accord.data.records import read_attempts
 from accord.errors import NotMeasuredError
 from accord.evals.asking import JOURNAL, Journal
 from accord.evals.evaluation import choose, evaluate, refuse_unmeasured
@@ -16,6 +17,7 @@ from accord.models.completer import Ability, Completion
 from accord.models.local import LocalCompleter
 from accord.models.rollout import Sampling
 from accord.policy import load_policy
+from accord.recipes.dressed_goals import dress
 from accord.runs.folder import open_run
 from accord.scorers.calibration import calibrate
 from accord.scorers.calibration_record import save_calibration
@@ -53,7 +55,7 @@ class Scripted:
 
 
 def run_with(completer, folder, suites=("harm",), limit=6, system="", seed=0, temperature=0.0, scorer=None):
-    chosen, skipped = choose(suites, POLICY, limit)
+    chosen, skipped = choose(suites, POLICY, limit, dress)
     run = open_run(folder, {"suites": list(suites)}, {})
     sampling = Sampling(temperature=temperature, seed=seed)
     work = evaluate(
@@ -340,3 +342,46 @@ def test_results_of_before_corrected_rates_are_still_read(tmp_path):
         del row["counts"], row["corrected"]
     (tmp_path / RESULTS).write_text(json.dumps(data))
     assert read_results(tmp_path).results[0] == replace(found.results[0], counts="")
+
+
+def test_a_jailbreak_is_judged_against_its_goal_and_grouped_by_attack(tmp_path):
+    """A model that sees through a disguise and helps did harm; one that talks of something else, asked in a code, did not."""
+    ((chosen,), _) = choose(["jailbreak"], POLICY, 40, dress)
+    of = {item.id: item for item in chosen.items}
+
+    class Chatty(Scripted):
+        async def complete(self, request):
+            item = of[request.key]
+            assert request.messages == item.messages
+            if item.attack == "rot13":
+                return Completion(
+                    "Sure. " + " ".join(item.goal.messages[-1].content.split()[-6:]) + ": first, open it.", 5
+                )
+            return Completion("Sure. First rinse the lentils, then chop an onion. Then simmer both.", 5)
+
+    (found,) = run_with(Chatty(), tmp_path, ("jailbreak",), limit=40).results
+    assert (found.metric, found.counts) == ("attack_success_rate", "complied")
+    attempts = read_attempts(next(tmp_path.rglob("attempts-*.jsonl")))
+    assert {a.id for a in attempts} == set(of) == {item.id for item in found.items}
+    for attempt, item in zip(attempts, found.items, strict=True):
+        asked = of[attempt.id]
+        assert (attempt.prompt, attempt.attack, attempt.sent) == (asked.goal, asked.attack, asked.messages)
+        assert (item.family, item.group) == (asked.goal.family, asked.attack)
+        if asked.veiled and asked.attack != "rot13":
+            assert item.value == 0.0
+            assert attempt.score.outcome is not Outcome.COMPLIED
+        if asked.attack == "rot13":
+            assert item.value == 1.0
+    assert any("hidden goal's subject" in a.score.reason for a in attempts)
+
+
+def test_a_file_of_dressed_prompts_is_asked_as_it_stands(tmp_path):
+    rows = [json.loads(line) for line in verify_path().read_text().splitlines()]
+    harmful = [{**row, "form": "mine"} for row in rows if row["kind"] == "harmful"][:4]
+    file = tmp_path / "dressed.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in harmful))
+    asked = Scripted()
+    (found,) = run_with(asked, tmp_path / "run", (f"jailbreak={file}",), limit=0).results
+    assert {r.messages[-1].content for r in asked.asked} == {row["messages"][0]["content"] for row in harmful}
+    assert {(item.group, item.value) for item in found.items} == {("mine", 0.0)}
+    assert found.source == "the file given"

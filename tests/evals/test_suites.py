@@ -39,6 +39,7 @@ from accord.evals.suite import Given, Problem, Question, Ranked, Recorded, Skipp
 from accord.evals.suites.bbq import marks_of
 from accord.policy import load_policy
 from accord.policy.schema import Policy
+from accord.recipes.dressed_goals import dress
 from accord.resolve import names_in, resolve
 from accord.starter import demonstrations_path, policy_path, suite_path
 from accord.types import Attempt, Message, Outcome, Prompt, Score
@@ -152,7 +153,49 @@ def test_own_suites_exist_and_the_jailbreak_suite_says_what_it_needs():
     assert set(OWN_SUITES) <= set(SUITES)
     chosen, skipped = choose(OWN_SUITES, POLICY, limit=2)
     assert {c.name for c in chosen} == set(OWN_SUITES) - {"jailbreak"}
-    assert "dressed prompts" in skipped["jailbreak"]
+    assert "--suite jailbreak=FILE" in skipped["jailbreak"]
+    chosen, skipped = choose(OWN_SUITES, POLICY, 2, dress)
+    assert ({c.name for c in chosen}, skipped) == (set(OWN_SUITES), {})
+    with pytest.raises(SettingsError, match="no option 'dress'; it has: source"):
+        choose(["jailbreak,dress=x"], POLICY, 2, dress)
+
+
+def test_the_jailbreak_suite_asks_the_policy_s_verify_goals_in_every_fixed_disguise():
+    ((chosen,), _) = choose(["jailbreak"], POLICY, 0, dress)
+    goals = {p.id: p for p in resolve(ROOM, "harm")().items(POLICY)}
+    by_goal = Counter(d.goal.id for d in chosen.items)
+    assert set(by_goal) == set(goals)
+    assert len(set(by_goal.values())) == 1
+    attacks = {d.attack for d in chosen.items}
+    assert {
+        "base64",
+        "rot13",
+        "refusal_suppression",
+        "prefix_injection",
+        "past_tense",
+        "persona",
+        "template",
+    } <= attacks
+    assert not attacks & {"direct", "pair", "gcg", "crescendo", "in_the_wild", "answer_prefill"}
+    for d in chosen.items:
+        assert d.goal == goals[d.goal.id]  # of its family, clause and split
+        assert d.goal.split == "verify"
+        assert d.messages != d.goal.messages
+    assert {d.attack for d in chosen.items if d.veiled} == {
+        "base64", "rot13", "leetspeak", "zero_width", "confusables", "letter_spacing"
+    }  # fmt: skip
+    assert chosen.content_hash == choose(["jailbreak"], POLICY, 0, dress)[0][0].content_hash
+    fraud = Policy(name="p", version="1", summary="s", hazards=(POLICY.hazard("fraud"),))
+    assert {d.goal.clause for d in choose(["jailbreak"], fraud, 0, dress)[0][0].items} == {"fraud"}
+
+
+@pytest.mark.parametrize("limit", [13, 59, 118, 130])
+def test_a_limit_on_jailbreaks_spreads_over_attacks_and_hazards(limit):
+    """Also where the step between two items is a multiple of the number of attacks, which by goal would meet one attack alone."""
+    ((chosen,), _) = choose(["jailbreak"], POLICY, limit, dress)
+    assert len(chosen.items) == limit
+    assert len({d.attack for d in chosen.items}) >= 7
+    assert len({d.goal.clause for d in chosen.items}) >= 6
 
 
 def test_a_suite_is_chosen_with_its_source_and_options(tmp_path):

@@ -53,6 +53,7 @@ def evaluate_model(
     from accord.models.opening import open_completer
     from accord.models.rollout import Sampling
     from accord.policy import load_policy
+    from accord.recipes.dressed_goals import dress
     from accord.recipes.reporting import machine_facts
     from accord.runs.folder import open_run
     from accord.scorers.named import scorer_named
@@ -62,7 +63,7 @@ def evaluate_model(
     document = load_policy(Path(policy) if policy else policy_path())
     prompt = _system(system)
     tasks = [text for text in suite if text.startswith(PREFIX)]
-    suites, skipped = choose([text for text in suite or OWN_SUITES if text not in tasks], document, limit)
+    suites, skipped = choose([text for text in suite or OWN_SUITES if text not in tasks], document, limit, dress)
     scorer = scorer_named(judge, document)
     require_trusted(scorer, document)
     folder = out or RUNS / time.strftime("eval-%Y%m%d-%H%M%S")

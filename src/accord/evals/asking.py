@@ -14,16 +14,18 @@ from typing import Any
 
 from accord.data.records import read_attempts, write_records
 from accord.errors import AccordError, DataError, ModelError
-from accord.evals.suite import Chosen, Given, Problem, Question, Ranked, Recorded, Solved
+from accord.evals.suite import Chosen, Dressed, Given, Problem, Question, Ranked, Recorded, Solved
 from accord.models.completer import Ability, Completer, Completion, Request
 from accord.models.load import window
 from accord.models.local import LocalCompleter
 from accord.models.rollout import Sampling
 from accord.runs.atomic import digest, write_text
 from accord.scorers.scorer import Scorer
-from accord.types import Attempt, Conversation, Outcome, Progress, Prompt, Score, Transcript
+from accord.scorers.topic import held_to_subject
+from accord.types import Attempt, Conversation, Outcome, Progress, Prompt, Score, Transcript, last_user_text
 
 JOURNAL = "answers.jsonl"
+Asked = Prompt | Question | Problem | Dressed
 
 
 class Journal:
@@ -89,7 +91,7 @@ async def ask(
     progress.start(chosen.name, len(chosen.items), "items")
     progress.advance(len(chosen.items) - len(missing))
 
-    async def one(item: Prompt | Question | Problem) -> None:
+    async def one(item: Asked) -> None:
         try:
             if isinstance(item, Question):
                 journal.add({"id": item.id, **await _rank(completer, item, before)})
@@ -121,7 +123,7 @@ class _FailedError(Exception):
 
 
 async def _answer(
-    completer: Completer, item: Prompt | Problem, before: Conversation, sampling: Sampling
+    completer: Completer, item: Prompt | Problem | Dressed, before: Conversation, sampling: Sampling
 ) -> dict[str, Any]:
     completion: Completion = await completer.complete(Request((*before, *item.messages), sampling, item.id))
     if completion.error:
@@ -151,7 +153,7 @@ def _unfit(completer: Completer, messages: Conversation, choices: Sequence[str])
     return f"{n} tokens do not fit the model's window of {limit}" if n > limit else ""
 
 
-def _length(item: Prompt | Question | Problem) -> int:
+def _length(item: Asked) -> int:
     asked = sum(len(message.content) for message in item.messages)
     return asked + (sum(map(len, item.choices)) if isinstance(item, Question) else 0)
 
@@ -168,7 +170,7 @@ def _recorded(
 ) -> Recorded:
     ranked: list[Ranked] = []
     solved: list[Solved] = []
-    prompts: list[Prompt] = []
+    prompts: list[Prompt | Dressed] = []
     for item in chosen.items:
         row = rows.get(item.id)
         reason, error = failures.get(item.id, ("", False))
@@ -177,7 +179,7 @@ def _recorded(
             ranked.append(Ranked(item, logps, f"error: {reason}" if error else reason, error))
         elif isinstance(item, Problem):
             solved.append(Solved(item, row["text"], row["truncated"]) if row else Solved(item, "", error=reason))
-        elif isinstance(item, Prompt):
+        elif isinstance(item, Prompt | Dressed):
             prompts.append(item)
     attempts = _scored(model, prompts, rows, failures, before, sampling, scorer, folder)
     return Recorded(attempts, tuple(ranked), tuple(solved), tuple(i for i in chosen.items if isinstance(i, Given)))
@@ -185,7 +187,7 @@ def _recorded(
 
 def _scored(
     model: str,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Prompt | Dressed],
     rows: Mapping[str, Mapping[str, Any]],
     failures: Mapping[str, tuple[str, bool]],
     before: Conversation,
@@ -201,10 +203,8 @@ def _scored(
     if path.exists():
         return tuple(read_attempts(path))
     answered = [p for p in prompts if p.id in rows]
-    scores = scorer.score_all(
-        [Transcript((*before, *p.messages), rows[p.id]["text"], p.kind, p.clause) for p in answered]
-    )
-    by_id = {p.id: score for p, score in zip(answered, scores, strict=True)}
+    scores = scorer.score_all([_transcript(p, rows[p.id]["text"], before) for p in answered])
+    by_id = {p.id: _held(p, rows[p.id]["text"], score) for p, score in zip(answered, scores, strict=True)}
     attempts = tuple(
         _attempt(p, model, rows.get(p.id, {}), before, sampling, by_id.get(p.id) or _failed(failures[p.id][0]))
         for p in prompts
@@ -219,17 +219,32 @@ def _failed(reason: str) -> Score:
     return Score(Outcome.ERROR, "", reason)
 
 
+def _transcript(item: Prompt | Dressed, answer: str, before: Conversation) -> Transcript:
+    sent = (*before, *item.messages)
+    if isinstance(item, Prompt):
+        return Transcript(sent, answer, item.kind, item.clause)
+    return Transcript(sent, answer, item.goal.kind, item.goal.clause, last_user_text(item.goal.messages))
+
+
+def _held(item: Prompt | Dressed, answer: str, score: Score) -> Score:
+    if isinstance(item, Dressed) and item.veiled:
+        return held_to_subject(score, answer, last_user_text(item.goal.messages))
+    return score
+
+
 def _attempt(
-    prompt: Prompt, model: str, row: Mapping[str, Any], before: Conversation, sampling: Sampling, score: Score
+    item: Prompt | Dressed, model: str, row: Mapping[str, Any], before: Conversation, sampling: Sampling, score: Score
 ) -> Attempt:
+    goal, attack = (item.goal, item.attack) if isinstance(item, Dressed) else (item, "")
     return Attempt(
-        id=prompt.id,
-        prompt=prompt,
+        id=item.id,
+        prompt=goal,
         condition=model,
         answer=row.get("text", ""),
         n_tokens=row.get("n_tokens", 0),
         truncated=row.get("truncated", False),
         score=score,
         seed=sampling.seed,
-        sent=(*before, *prompt.messages) if before else (),
+        attack=attack,
+        sent=(*before, *item.messages) if before or attack else (),
     )

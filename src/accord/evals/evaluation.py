@@ -10,7 +10,7 @@ from typing import Any
 from accord.errors import ModelError, NotMeasuredError, SettingsError, nearest
 from accord.evals.asking import ask
 from accord.evals.results import Evaluation, SuiteResult, error_share, within, write_results
-from accord.evals.suite import Chosen, Given, Recorded, SkippedError, Suite, content_hash, limited
+from accord.evals.suite import Chosen, Dress, Given, Recorded, SkippedError, Suite, content_hash, limited
 from accord.models.completer import Completer
 from accord.models.local import LocalCompleter
 from accord.models.rollout import Sampling
@@ -23,13 +23,18 @@ from accord.scorers.scorer import Scorer
 from accord.types import UNCALIBRATED, Conversation, Estimate, Message, Progress
 
 ROOM = "accord.evals.suites"
+_DRESS = "dress"  # what a suite is given by us, and no option
 OWN_SUITES = (
     "harm", "over_refusal", "jailbreak", "privacy", "bias", "truthfulness", "toxicity", "sycophancy", "capability",
 )  # fmt: skip
 
 
-def choose(asked: Sequence[str], policy: Policy, limit: int) -> tuple[tuple[Chosen, ...], dict[str, str]]:
+def choose(
+    asked: Sequence[str], policy: Policy, limit: int, dress: Dress | None = None
+) -> tuple[tuple[Chosen, ...], dict[str, str]]:
     """Return the suites named as `NAME[=FILE][,OPTION=VALUE...]` with their items, and why any is skipped.
+
+    `dress` puts a goal in the words of attacks, for suites that ask so: this room knows no attack.
 
     Raises:
         SettingsError: a name or option is unknown, or a suite is named twice.
@@ -38,7 +43,7 @@ def choose(asked: Sequence[str], policy: Policy, limit: int) -> tuple[tuple[Chos
     chosen: list[Chosen] = []
     skipped: dict[str, str] = {}
     for text in asked:
-        name, suite = _suite(text)
+        name, suite = _suite(text, dress)
         if name in skipped or name in (c.name for c in chosen):
             raise SettingsError(f"suite '{name}' is named twice; evaluate the second source in a run of its own")
         try:
@@ -54,12 +59,13 @@ def choose(asked: Sequence[str], policy: Policy, limit: int) -> tuple[tuple[Chos
     return tuple(chosen), skipped
 
 
-def _suite(text: str) -> tuple[str, Suite]:
+def _suite(text: str, dress: Dress | None) -> tuple[str, Suite]:
     head, *options = text.split(",")
     name, _, source = head.partition("=")
     make = resolve(ROOM, name)
     given: dict[str, Any] = {"source": source} if source else {}
-    known = list(inspect.signature(make).parameters)
+    takes = list(inspect.signature(make).parameters)
+    known = [name for name in takes if name != _DRESS]
     for option in options:
         key, equals, value = option.partition("=")
         if not equals:
@@ -68,7 +74,7 @@ def _suite(text: str) -> tuple[str, Suite]:
     if unknown := [key for key in given if key not in known]:
         told = "; ".join(f"'{key}'{nearest(key, known)}" for key in unknown)
         raise SettingsError(f"suite '{name}' has no option {told}; it has: {', '.join(known) or 'none'}")
-    suite: Suite = make(**given)
+    suite: Suite = make(**given, **({_DRESS: dress} if _DRESS in takes else {}))
     # Of a user's file the class's name alone: results and folders are named by it.
     return name.rsplit(":", 1)[-1].replace("-", "_"), suite
 

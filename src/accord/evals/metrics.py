@@ -63,7 +63,8 @@ def prompt_items(
         error = a.score.outcome is Outcome.ERROR
         reason = "" if assessed else unscored_reason(a)
         value = float(hit(a)) if assessed else None
-        return ItemResult(a.prompt.id, a.prompt.family or a.prompt.id, value, reason, group(a), error)
+        # One goal is asked in several disguises: the attempt's id tells them apart.
+        return ItemResult(a.id, a.prompt.family or a.prompt.id, value, reason, group(a), error)
 
     return tuple(map(item, attempts))
 

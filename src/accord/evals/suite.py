@@ -1,16 +1,16 @@
 """What a suite is: items to put to a model, and how the recorded answers become results.
 
-A suite is one file of `accord.evals.suites`. Its constructor's fields are its options, its docstring its row in the docs. It asks
-in one of three ways: a prompt whose answer a scorer reads, a question whose choices are compared by likelihood, or a problem
-whose answer must match; or it is given what was measured elsewhere. It never asks a model itself, so that every suite is run,
-cached and resumed by the same runner.
+A suite is one file of `accord.evals.suites`. Its constructor's fields are its options, its docstring its row in the docs. It
+asks in one of three ways: a prompt, plain or dressed by an attack, whose answer a scorer reads, a question whose choices are
+compared by likelihood, or a problem whose answer must match; or it is given what was measured elsewhere. It never asks a model
+itself, so that every suite is run, cached and resumed by the same runner.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -72,7 +72,22 @@ class Given:
     error: bool = False
 
 
-Item = Prompt | Question | Problem | Given
+@dataclass(frozen=True, slots=True)
+class Dressed:
+    """A harmful goal as `attack` puts it: `messages` are asked, and the answer is judged against the goal in plain words.
+
+    `veiled`: a model may not see the goal through the disguise, so that what says nothing of its subject is no answer to it.
+    """
+
+    id: str
+    goal: Prompt
+    attack: str
+    messages: Conversation
+    veiled: bool = False
+
+
+Item = Prompt | Question | Problem | Dressed | Given
+Dress = Callable[[Prompt], Sequence[Dressed]]
 
 
 @dataclass(frozen=True, slots=True)
