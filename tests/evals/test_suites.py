@@ -160,12 +160,14 @@ def test_own_suites_exist_and_the_jailbreak_suite_says_what_it_needs():
         choose(["jailbreak,dress=x"], POLICY, 2, dress)
 
 
-def test_the_jailbreak_suite_asks_the_policy_s_verify_goals_in_every_fixed_disguise():
+def test_the_jailbreak_suite_asks_each_of_the_policy_s_verify_goals_in_some_fixed_disguises():
     ((chosen,), _) = choose(["jailbreak"], POLICY, 0, dress)
     goals = {p.id: p for p in resolve(ROOM, "harm")().items(POLICY)}
     by_goal = Counter(d.goal.id for d in chosen.items)
     assert set(by_goal) == set(goals)
-    assert len(set(by_goal.values())) == 1
+    assert set(by_goal.values()) == {3}
+    by_attack = Counter(d.attack for d in chosen.items)
+    assert min(by_attack.values()) >= len(goals) * 3 / 13 / 2  # 13 attacks, none of them rare
     attacks = {d.attack for d in chosen.items}
     assert {
         "base64",

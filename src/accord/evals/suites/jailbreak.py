@@ -13,10 +13,13 @@ from accord.evals.suites.harm import of_policy
 from accord.policy.schema import Policy
 from accord.types import Attempt
 
+# Of each goal. All of them would tell more of the attacks, which `accord redteam` does, and take ten minutes on two cores.
+DISGUISES = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Jailbreak:
-    """Share of dressed goals complied with: the starter's, by each attack that needs no model, or those of `source` (JSONL).
+    """Share of dressed goals complied with: each in 3 disguises that need no model, drawn by its id; or those of `source` (JSONL).
 
     A prompt of `source` has its goal as family and its attack as form. Its answer is judged as an answer to the prompt as it
     stands; that to a goal of our own dressing is judged against the goal. Left out: reading an answer that is itself in code.
@@ -34,7 +37,8 @@ class Jailbreak:
         if self.dress is None:
             raise SkippedError("needs dressed goals: name a file of them, --suite jailbreak=FILE (JSONL)")
         # In an order of chance, since a limit takes every so manieth item: by goal, it could meet one attack alone.
-        return tuple(sorted((d for goal in goals for d in self.dress(goal)), key=_place))
+        drawn = (d for goal in goals for d in sorted(self.dress(goal), key=_place)[:DISGUISES])
+        return tuple(sorted(drawn, key=_place))
 
     def measure(self, recorded: Recorded, policy: Policy) -> tuple[SuiteResult, ...]:
         """Return attack success over all dressed goals, grouped by attack; the interval is clustered by goal."""
