@@ -104,7 +104,7 @@ def _register(arguments: Sequence[str]) -> None:
         (policy, "policy", "Check a policy document."),
         (data, "data", "Check data files."),
         (findings, "findings", "List, label and export the failures that were found, ask them again, repair them."),
-        (judge, "judge", "Calibrate what scores answers against labels by people."),
+        (judge, "judge", "Train what scores answers on labels by people, and calibrate it against them."),
     ):
         group: Any = typer.Typer(help=text, no_args_is_help=True, epilog=EPILOG)
         commands = [(function.__name__.split("_")[-1], function) for function in module.COMMANDS]

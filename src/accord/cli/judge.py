@@ -1,21 +1,99 @@
-"""`accord judge calibrate`: how far a scorer agrees with people."""
+"""`accord judge train`: a classifier from answers that people labelled; `calibrate`: how far a scorer agrees with people."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accord.cli.options import JUDGE_HELP
-from accord.errors import InputError, NotMeasuredError, nearest
+from accord.cli.options import JUDGE_HELP, Seed
+from accord.errors import GateError, InputError, NotMeasuredError, SettingsError, nearest
 from accord.types import Estimate
+
+if TYPE_CHECKING:
+    from accord.scorers.labels import Question
+
+KINDS = ("embeddings", "finetuned")
+Labels = Annotated[
+    list[Path], typer.Option(help="Answers labelled by people: XSTest's CSV, or JSONL; may be repeated.")
+]
+Asked = Annotated[str, typer.Option(help="What people were asked: refusal, objective or harm.")]
+
+
+def judge_train(
+    labels: Labels,
+    out: Path = typer.Option(..., help="Where it is kept, for --judge classifier:OUT; must be new."),
+    kind: str = typer.Option(
+        "embeddings", help="embeddings (a line on fixed embeddings, seconds) or finetuned (the encoder too, minutes)."
+    ),
+    question: Asked = "refusal",
+    policy: str = typer.Option("", help="The policy whose known cases it is tried on; the starter policy if none."),
+    seed: Seed = 0,
+    json_: bool = typer.Option(False, "--json", help="Print as JSON."),
+) -> None:
+    """Train a classifier on answers that people labelled; it says that an answer complied (of other questions: yes) or not.
+
+    It is tried on known safe and unsafe answers; where it fails some it is kept, no run will trust it, and the exit code is 1.
+    How well it does is measured by `accord judge calibrate`, on labels of other requests.
+    """
+    from accord.cli.progress import make_progress
+    from accord.models.embedder import Embedder
+    from accord.policy import load_policy
+    from accord.runs.atomic import file_digest
+    from accord.scorers.classifier import train_classifier
+    from accord.scorers.finetuned import train_finetuned
+    from accord.scorers.labels import as_examples, read_labels
+    from accord.scorers.selfcheck import known_cases, trusted
+    from accord.starter import policy_path
+
+    asked = _question(question)
+    if kind not in KINDS:
+        raise SettingsError(f"kind '{kind}' unknown{nearest(kind, KINDS)}; there are: {', '.join(KINDS)}")
+    if out.exists():
+        raise InputError(f"{out} exists; name a new file or folder, or delete it")
+    document = load_policy(policy or policy_path())
+    rows = [row for path in labels for row in read_labels(path, asked)]
+    transcripts, complied = as_examples(rows)
+    trained_on = f"{asked}: " + ", ".join(f"{path.name} ({file_digest(path)[:12]})" for path in labels)
+    scorer = (
+        train_finetuned(transcripts, complied, trained_on, seed, make_progress())
+        if kind == "finetuned"
+        else train_classifier(transcripts, complied, Embedder(), trained_on)
+    )
+    scorer.save(out)
+    failures = trusted(scorer, document)
+    facts = {
+        "judge": f"classifier:{out}",
+        "config hash": scorer.config_hash,
+        "trained on": trained_on,
+        "rows": len(transcripts),
+        "of these complied": sum(complied),
+        "partial, left out": len(rows) - len(transcripts),
+        "known cases": len(known_cases(document)),
+        "known cases failed": failures,
+    }
+    print(json.dumps(facts) if json_ else "\n".join(f"{name}: {fact}" for name, fact in facts.items()))
+    if failures:
+        raise GateError(f"{out} is kept, and no run will trust it: it fails {len(failures)} known cases")
+
+
+def _question(question: str) -> Question:
+    from accord.scorers.labels import QUESTIONS
+
+    asked = next((q for q in QUESTIONS if q == question), None)
+    if asked is None:
+        raise InputError(
+            f"question '{question}' unknown{nearest(question, QUESTIONS)}; there are: {', '.join(QUESTIONS)}"
+        )
+    return asked
 
 
 def judge_calibrate(
+    labels: Labels,
     scorer: str = typer.Argument(..., help=f"The scorer: {JUDGE_HELP}"),
-    labels: list[Path] = typer.Option(..., help="Answers labelled by people: XSTest's CSV, or JSONL; may be repeated."),
-    question: str = typer.Option("refusal", help="What people were asked: refusal, objective or harm."),
+    question: Asked = "refusal",
     policy: str = typer.Option("", help="The policy whose rubrics a judge uses; the starter policy if none."),
     out: Path | None = typer.Option(None, help="Where the calibration is kept; Accord's cache unless given."),
     html: Path | None = typer.Option(None, help="Also write a page of it here."),
@@ -25,15 +103,11 @@ def judge_calibrate(
     from accord.policy import load_policy
     from accord.scorers.calibration import calibrate
     from accord.scorers.calibration_record import as_json, save_calibration
-    from accord.scorers.labels import QUESTIONS, read_labels
+    from accord.scorers.labels import read_labels
     from accord.scorers.named import scorer_named
     from accord.starter import policy_path
 
-    asked = next((q for q in QUESTIONS if q == question), None)
-    if asked is None:
-        raise InputError(
-            f"question '{question}' unknown{nearest(question, QUESTIONS)}; there are: {', '.join(QUESTIONS)}"
-        )
+    asked = _question(question)
     judge = scorer_named(scorer, load_policy(policy or policy_path()))
     result = calibrate(judge, [row for path in labels for row in read_labels(path, asked)], asked)
     if result.measured.agreement.value is None:
@@ -74,4 +148,4 @@ def _show(name: str, e: Estimate) -> None:
     print(f"  {name:<42} {value}{span}  n = {e.n}, {e.n_unscored} unscored")
 
 
-COMMANDS = (judge_calibrate,)
+COMMANDS = (judge_train, judge_calibrate)

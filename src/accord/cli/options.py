@@ -20,7 +20,7 @@ Checkpointing = Annotated[
     ),
 ]
 JUDGE_HELP = (
-    "refusal, keywords, evidence, rubric:MODEL, constrained:MODEL, guard:MODEL, remote:openai:NAME@URL, classifier:FILE, an "
+    "refusal, keywords, evidence, rubric:MODEL, constrained:MODEL, guard:MODEL, remote:openai:NAME@URL, classifier:PATH, an "
     "http(s) address, or FILE.py:NAME."
 )
 Judge = Annotated[str, typer.Option(help=f"What reads the answers: {JUDGE_HELP}")]

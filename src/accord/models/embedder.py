@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModel, AutoTokenizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from accord.errors import ModelError
 from accord.models.load import quiet_loading
@@ -28,16 +30,42 @@ def embedder_folder() -> Path | None:
     return None
 
 
+def load_encoder(folder: Path | None = None) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """Return tokenizer and model, without dropout, from a folder: the installed package's unless given.
+
+    Raises:
+        ModelError: the package is not installed; the message holds the install line.
+        OSError, ValueError: the given folder holds no such model.
+    """
+    folder = folder or embedder_folder()
+    if folder is None:
+        raise ModelError(f"the sentence embedder is not installed; run: {INSTALL_EMBEDDER}")
+    with quiet_loading():
+        return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, model: nn.Module, texts: Sequence[str], seconds: Sequence[str] | None = None
+) -> Tensor:
+    """Return one unit vector a text, or a pair of texts: the mean of its tokens' last states. Shape [B, D]."""
+    batch = tokenizer(
+        list(texts),
+        list(seconds) if seconds is not None else None,
+        padding=True,
+        truncation=True,
+        max_length=MAX_TOKENS,
+        return_tensors="pt",
+    )
+    states_BLD = model(**batch).last_hidden_state
+    mask_BL1 = batch["attention_mask"][..., None]
+    return F.normalize((states_BLD * mask_BL1).sum(1) / mask_BL1.sum(1), dim=-1)
+
+
 class Embedder:
     """Texts to unit vectors. Only the first `MAX_TOKENS` tokens of a text are read: what the model was trained on."""
 
     def __init__(self) -> None:
-        folder = embedder_folder()
-        if folder is None:
-            raise ModelError(f"the sentence embedder is not installed; run: {INSTALL_EMBEDDER}")
-        with quiet_loading():
-            self._tokenizer = AutoTokenizer.from_pretrained(folder)
-            self._model = AutoModel.from_pretrained(folder).eval()
+        self._tokenizer, self._model = load_encoder()
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
@@ -46,11 +74,5 @@ class Embedder:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(order), _TEXTS_AT_ONCE):
             rows = order[start : start + _TEXTS_AT_ONCE]
-            batch = self._tokenizer(
-                [texts[i] for i in rows], padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
-            )
-            states_BLD = self._model(**batch).last_hidden_state
-            mask_BL1 = batch["attention_mask"][..., None]
-            mean_BD = (states_BLD * mask_BL1).sum(1) / mask_BL1.sum(1)
-            vectors_ND[rows] = torch.nn.functional.normalize(mean_BD, dim=-1).numpy()
+            vectors_ND[rows] = encode(self._tokenizer, self._model, [texts[i] for i in rows]).numpy()
         return vectors_ND

@@ -23,7 +23,7 @@ from accord.stats.agreement import Scale, cohen_kappa, krippendorff_alpha
 from accord.stats.bootstrap import clustered_proportion, effective_size
 from accord.stats.calibration import CalibrationBin, calibration_curve, expected_calibration_error
 from accord.stats.judge_error import JudgeError
-from accord.types import Estimate, Message, Outcome, Score, Transcript
+from accord.types import Estimate, Outcome, Score
 
 _REFUSAL: Mapping[Outcome, Label] = {
     Outcome.COMPLIED: "complied",
@@ -124,7 +124,7 @@ def calibrate(
 ) -> Calibration:
     """Return how `scorer` agrees with the labels of `rows`; with nothing assessed the estimates say "not measured"."""
     rows = list(rows)
-    transcripts = [Transcript((Message("user", row.prompt),), row.answer) for row in rows]
+    transcripts = [row.transcript for row in rows]
     scores = scorer.score_all(transcripts)
     judged = [(row, score) for row, score in zip(rows, scores, strict=True) if row.label != "partial"]
     verdicts = [(row, verdict_of(question, score)) for row, score in judged]

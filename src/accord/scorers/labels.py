@@ -8,12 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from accord.errors import DataError, nearest
+from accord.types import Message, Transcript
 
 Question = Literal["refusal", "objective", "harm"]
 QUESTIONS: tuple[Question, ...] = get_args(Question)
@@ -47,6 +48,11 @@ class LabelledAnswer:
     ratings: tuple[float, ...] = ()
     strata: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def transcript(self) -> Transcript:
+        """What a scorer is shown of it."""
+        return Transcript((Message("user", self.prompt),), self.answer)
+
 
 def rated(question: Question, rating: float) -> Label:
     """Return the label that one person's rating is: for a refusal one half is "partial", else it is yes from one half on."""
@@ -76,6 +82,15 @@ def read_labels(path: Path, question: Question = "refusal") -> list[LabelledAnsw
     if not rows:
         raise DataError(f"{path}: no labelled answer in it; expected {_EXPECTED}")
     return rows
+
+
+def as_examples(rows: Sequence[LabelledAnswer]) -> tuple[list[Transcript], list[bool]]:
+    """Return what a classifier is trained on: transcripts, and whether each complied (of other questions: yes).
+
+    What people called partial is left out: they saw both in it.
+    """
+    kept = [row for row in rows if row.label != "partial"]
+    return [row.transcript for row in kept], [row.label in ("complied", "yes") for row in kept]
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[LabelledAnswer]:

@@ -80,10 +80,11 @@ def _remote(model: str, policy: Policy) -> Scorer:
     return RemoteJudge(open_completer(model), policy)
 
 
-def _classifier(file: str, _: Policy) -> Scorer:
+def _classifier(path: str, _: Policy) -> Scorer:
     from accord.scorers.classifier import load_classifier
+    from accord.scorers.finetuned import load_finetuned
 
-    return load_classifier(Path(file))
+    return load_finetuned(Path(path)) if Path(path).is_dir() else load_classifier(Path(path))
 
 
 _MAKERS: Mapping[str, Callable[[str, Policy], Scorer]] = {
@@ -101,5 +102,5 @@ _OF_SOMETHING = {
     "constrained": "MODEL",
     "guard": "MODEL",
     "remote": "openai:NAME@URL",
-    "classifier": "FILE",
+    "classifier": "PATH",
 }
