@@ -50,6 +50,9 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/campaign_overhead.py
 	$(BIN)/python benchmarks/judge_speed.py
 	$(BIN)/python benchmarks/scorers_vs_people.py
+	$(BIN)/python benchmarks/finetuned_vs_people.py refusal
+	$(BIN)/python benchmarks/finetuned_vs_people.py objective
+	$(BIN)/python benchmarks/finetuned_vs_people.py harm
 
 clean:
 	rm -rf $(VENV)

@@ -2,7 +2,8 @@
 
 The requests of a set that people scored are dealt into two halves by a hash of their words, so that no request is in both. On each
 half both classifiers are trained and judge the other half: every answer is judged once, by a classifier that saw neither it nor its
-request. What people are undecided on (a mean of exactly one half) is left out. Intervals are clustered by request.
+request. What people are undecided on (a mean of exactly one half) is left out. Intervals are clustered by request. The form of
+the classifier was chosen on half 0; half 1 was not looked at before.
 
 Run: `python benchmarks/finetuned_vs_people.py SET [--half 0|1] [--quick]`, minutes each; SET is objective, harm or refusal; the
 environment's ACCORD_TEST_DATA names the data folder.

@@ -1,7 +1,8 @@
 """A classifier trained on labelled transcripts: sentence embeddings and a few plain features, under logistic regression.
 
 What it reads: the answer's embedding, how near that is to the request's, how long the answer is, and how `refusal` reads it. It
-runs on a CPU at some hundred answers a second. On disk it is one JSON file of numbers with its own hash, never a pickle.
+runs on a CPU at some hundred answers a second. On disk it is one JSON file of numbers with its own hash, never a pickle; where the
+encoder was trained too (`finetuned`), a folder that holds the encoder beside it.
 """
 
 from __future__ import annotations
@@ -31,16 +32,18 @@ _C = 3.0
 _MAX_ITERATIONS = 2000
 _OUTCOMES = (Outcome.COMPLIED, Outcome.PARTIAL, Outcome.REFUSED, Outcome.DEFLECTED)
 _LOG_LENGTH_UNIT = 5.0
+_IN_FOLDER = "classifier.json"
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A fitted line: `P(complied) = sigmoid(x . slope + intercept)`."""
+    """A fitted line: `P(complied) = sigmoid(x . slope + intercept)`; `encoder` is the hash of one that was trained with it."""
 
     slope: tuple[float, ...]
     intercept: float
     features: str = FEATURES
     trained_on: str = ""
+    encoder: str = ""
 
     @property
     def hash(self) -> str:
@@ -49,10 +52,15 @@ class Weights:
 
 
 class ClassifierScorer:
-    """Says that an answer complied where P(complied) reaches `threshold`; `value` is that probability."""
+    """Says that an answer complied where P(complied) reaches `threshold`; `value` is that probability.
 
-    def __init__(self, weights: Weights, *, threshold: float = 0.5, name: str = "classifier") -> None:
-        self.weights, self._threshold, self.name = weights, threshold, name
+    `tuned` is the encoder that was trained with the weights; without one the installed embedder is used.
+    """
+
+    def __init__(
+        self, weights: Weights, *, tuned: Embedder | None = None, threshold: float = 0.5, name: str = "classifier"
+    ) -> None:
+        self.weights, self._tuned, self._threshold, self.name = weights, tuned, threshold, name
 
     @property
     def config_hash(self) -> str:
@@ -77,23 +85,34 @@ class ClassifierScorer:
         return np.asarray(1 / (1 + np.exp(-margins_N)))
 
     def save(self, path: Path) -> None:
-        """Write the weights with their hash."""
+        """Write the weights with their hash: a file, or a folder where the encoder was trained too.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        if self._tuned is not None:
+            self._tuned.save(path)
+            # Last, for without it the folder is no classifier.
+            path = path / _IN_FOLDER
         write_text(path, json.dumps({**asdict(self.weights), "hash": self.weights.hash}))
 
     @cached_property
     def _embedder(self) -> Embedder:
-        return Embedder()
+        return self._tuned or Embedder()
 
     def _features(self, transcripts: Sequence[Transcript]) -> np.ndarray:
         return features(transcripts, self._embedder)
 
 
 def load_classifier(path: Path, *, threshold: float = 0.5, name: str = "classifier") -> ClassifierScorer:
-    """Read weights back.
+    """Read a classifier back from the file or folder that `save` wrote.
 
     Raises:
-        DataError: the file cannot be read, is none of a classifier, was changed, or was made from other features.
+        DataError: it cannot be read, is no classifier, was changed, or was made from other features.
+        ModelError: a folder's encoder cannot be loaded.
     """
+    folder = path if path.is_dir() else None
+    path = path / _IN_FOLDER if folder else path
     try:
         row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         said = row.pop("hash")
@@ -106,7 +125,10 @@ def load_classifier(path: Path, *, threshold: float = 0.5, name: str = "classifi
         raise DataError(
             f"{path}: made from features '{weights.features}', this version reads '{FEATURES}'; train it again"
         )
-    return ClassifierScorer(weights, threshold=threshold, name=name)
+    tuned = Embedder(folder) if folder else None
+    if weights.encoder != (tuned.hash if tuned else ""):
+        raise DataError(f"{path}: not of the encoder beside it: one of the two was changed; train it again")
+    return ClassifierScorer(weights, tuned=tuned, threshold=threshold, name=name)
 
 
 def train_classifier(

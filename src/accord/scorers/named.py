@@ -80,11 +80,10 @@ def _remote(model: str, policy: Policy) -> Scorer:
     return RemoteJudge(open_completer(model), policy)
 
 
-def _classifier(path: str, _: Policy) -> Scorer:
+def _classifier(file: str, _: Policy) -> Scorer:
     from accord.scorers.classifier import load_classifier
-    from accord.scorers.finetuned import load_finetuned
 
-    return load_finetuned(Path(path)) if Path(path).is_dir() else load_classifier(Path(path))
+    return load_classifier(Path(file))
 
 
 _MAKERS: Mapping[str, Callable[[str, Policy], Scorer]] = {
@@ -102,5 +101,5 @@ _OF_SOMETHING = {
     "constrained": "MODEL",
     "guard": "MODEL",
     "remote": "openai:NAME@URL",
-    "classifier": "PATH",
+    "classifier": "FILE",
 }
