@@ -64,6 +64,22 @@ def test_states_and_gradients_are_those_of_the_fused_kernel(shapes, dtype, toler
     assert (grads - plain_grads).norm() <= tolerance * plain_grads.norm()
 
 
+@pytest.mark.parametrize("shapes", [LONG, [(5, [3, 2]), (1, [1])]])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.bfloat16, 6e-2)])
+def test_where_nothing_is_kept_for_a_backward_pass_the_fused_kernel_gives_the_same(
+    shapes, dtype, tolerance, monkeypatch
+):
+    model, batch = tiny_causal_lm().to(dtype), batch_of(shapes)
+    with torch.inference_mode():
+        found = answer_states(model, batch).float()
+    with torch.no_grad():
+        by_hand = answer_states(model, batch).float()
+        monkeypatch.setattr(tree, "by_parts", lambda *_: nullcontext())
+        plain = answer_states(model, batch).float()
+    for other in (by_hand, plain):
+        assert (found - other).norm() <= tolerance * other.norm()
+
+
 def test_the_model_attends_as_before_afterwards_even_after_an_error():
     model, batch = tiny_causal_lm(), batch_of(LONG)
 

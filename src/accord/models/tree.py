@@ -32,7 +32,7 @@ MAX_PADDING = 0.05
 FORWARD_TOKENS = 2048
 # A row holds so many positions beside the prefix, or so many times the prefix's: more share one prefix, but where attention is
 # not by segment its cost grows with the square of the row.
-ROW_TOKENS, ROW_PREFIXES = 1024, 2
+ROW_TOKENS, ROW_PREFIXES = 1024, 4
 # Answers attend each on its own where that spares so many products of a query and a key; a segment more has its price too.
 SPLIT_AREA = 4096
 
