@@ -8,7 +8,6 @@ from accord.data import read_demonstrations
 from accord.data.failures import finding_of
 from accord.data.findings import FindingStore
 from accord.errors import DataError
-from accord.feedback.own_failures import response_mode
 from accord.feedback.repair import OPENING, RepairSettings, repair, same_dress
 from accord.feedback.review import lessons, read_repairs, write_repairs
 from accord.models.completer import Ability, Completion, Request
@@ -233,7 +232,7 @@ def test_four_real_failures_of_the_starter_model_from_attempt_to_lesson(store, t
     found = [
         f
         for a in attempts
-        if (f := finding_of(a, response_mode(POLICY, a.prompt))) and f.failure == "harmful-compliance"
+        if (f := finding_of(a, POLICY.response_mode(a.prompt.clause))) and f.failure == "harmful-compliance"
     ]
     assert len(found) >= 4  # it declines next to nothing
     store.add(found)

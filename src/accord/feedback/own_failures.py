@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from accord.errors import DataError
 from accord.policy import Policy
-from accord.types import Attempt, Demonstration, Prompt, ResponseMode, acceptable
+from accord.types import Attempt, Demonstration, Prompt, acceptable
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,6 @@ class OwnFailure:
     chosen: str
     rejected: str
     truncated: bool
-
-
-def response_mode(policy: Policy, prompt: Prompt) -> ResponseMode:
-    """Return how the prompt's clause is to be answered; principles and ordinary requests have no hazard and are answered."""
-    return policy.response_mode(prompt.clause)
 
 
 def own_failures(
@@ -40,7 +35,7 @@ def own_failures(
             raise DataError(
                 f"prompt {prompt.id} is of the '{prompt.split}' split: its answers are sealed from training"
             )
-        if acceptable(prompt.kind, response_mode(policy, prompt), attempt.score.outcome) is False:
+        if acceptable(prompt.kind, policy.response_mode(prompt.clause), attempt.score.outcome) is False:
             chosen = demonstrations[prompt.id].answer
             if chosen.strip() != attempt.answer.strip():
                 failures.append(OwnFailure(prompt, chosen, attempt.answer, attempt.truncated))

@@ -23,7 +23,6 @@ from accord.data.findings import FindingStore
 from accord.data.lineage import lineage, trained_id
 from accord.evals.proof import GroupProof, Item, prove
 from accord.evals.summary import Condition, complied, refused
-from accord.feedback.own_failures import response_mode
 from accord.models.adapters import fold_strength
 from accord.models.embedder import Embedder
 from accord.models.load import load_model
@@ -112,7 +111,7 @@ class LaterRounds:
         run = f"{self.first.run.folder.name}, round {number}"
         found = []
         for attempt in (a for trial in trials for a in trial.attempts):
-            finding = finding_of(attempt, response_mode(self.policy, attempt.prompt), run)
+            finding = finding_of(attempt, self.policy.response_mode(attempt.prompt.clause), run)
             # What is no answer is counted by the campaign; there is nothing in it to train on.
             if finding and finding.failure != "not-an-answer":
                 found.append(replace(finding, id=f"round-{number}/{finding.id}"))

@@ -20,7 +20,7 @@ from accord.data.records import read_prompts
 from accord.errors import NotMeasuredError
 from accord.evals.runner import Setting, answer_choices, attempt_prompts
 from accord.evals.summary import ChoiceResult, Condition
-from accord.feedback.own_failures import own_failures, response_mode
+from accord.feedback.own_failures import own_failures
 from accord.models.adapters import scaled
 from accord.models.load import LoadedModel
 from accord.models.rollout import Sampling
@@ -337,7 +337,7 @@ def find_failures(conditions: Sequence[Condition], policy: Policy, names: tuple[
     findings: list[Finding] = []
     for name in names:
         for a in by_name[name].attempts:
-            finding = finding_of(a, response_mode(policy, a.prompt))
+            finding = finding_of(a, policy.response_mode(a.prompt.clause))
             if finding is not None:
                 gone = name == names[0] and aligned_ok.get(a.prompt.id) is True
                 findings.append(replace(finding, status="fixed" if gone else "open", sealed=True))
@@ -370,7 +370,7 @@ def _shown(e: Any) -> str:
 
 
 def _acceptable(attempt: Attempt, policy: Policy) -> bool | None:
-    return acceptable(attempt.prompt.kind, response_mode(policy, attempt.prompt), attempt.score.outcome)
+    return acceptable(attempt.prompt.kind, policy.response_mode(attempt.prompt.clause), attempt.score.outcome)
 
 
 def _refuse_unmeasured(condition: Condition) -> None:
