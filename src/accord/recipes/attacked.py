@@ -46,39 +46,34 @@ def drawn(goals: Sequence[Prompt], attacks: Sequence[str], share: float, seed: i
     return Attacked(tuple((attack, tuple(rows)) for attack, rows in chosen.items() if rows))
 
 
-def under_attack(
-    loaded: LoadedModel,
-    attacked: Attacked,
-    policy: Policy,
-    scorer: Scorer,
-    max_new_tokens: int,
-    seed: int,
-    folder: Path,
-    progress: Progress,
-) -> tuple[Trial, ...]:
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The model that is attacked, and how its answers are made and judged."""
+
+    loaded: LoadedModel
+    policy: Policy
+    scorer: Scorer
+    max_new_tokens: int
+    seed: int
+
+
+def under_attack(subject: Subject, attacked: Attacked, folder: Path, progress: Progress) -> tuple[Trial, ...]:
     """Run every attack on its goals and return all trials; what `folder` holds is not asked again."""
-    return asyncio.run(_campaigns(loaded, attacked, policy, scorer, max_new_tokens, seed, folder, progress))
+    return asyncio.run(_campaigns(subject, attacked, folder, progress))
 
 
-async def _campaigns(
-    loaded: LoadedModel,
-    attacked: Attacked,
-    policy: Policy,
-    scorer: Scorer,
-    max_new_tokens: int,
-    seed: int,
-    folder: Path,
-    progress: Progress,
-) -> tuple[Trial, ...]:
-    completer = LocalCompleter(loaded)
+async def _campaigns(subject: Subject, attacked: Attacked, folder: Path, progress: Progress) -> tuple[Trial, ...]:
+    completer = LocalCompleter(subject.loaded)
     progress.start(folder.name, sum(len(goals) for _, goals in attacked.goals), "trials")
 
     async def campaign(name: str, goals: Sequence[Prompt]) -> tuple[Trial, ...]:
         attack: Attack = resolve("accord.redteam.attacks", name)()
         # Enough for every goal's every disguise: all trials are uniform.
         budget = N_QUERIES * len(goals)
-        plan = Plan(budget, N_QUERIES, uniform_share=1.0, seed=seed, max_new_tokens=max_new_tokens)
-        trials = await run_campaign(completer, {name: attack}, goals, policy, scorer, plan, folder / name, Silent())
+        plan = Plan(budget, N_QUERIES, uniform_share=1.0, seed=subject.seed, max_new_tokens=subject.max_new_tokens)
+        trials = await run_campaign(
+            completer, {name: attack}, goals, subject.policy, subject.scorer, plan, folder / name, Silent()
+        )
         progress.advance(len(goals), name)
         return trials
 

@@ -28,7 +28,7 @@ from accord.models.embedder import Embedder
 from accord.models.load import load_model
 from accord.models.local import LocalCompleter
 from accord.models.sharded import trained
-from accord.recipes.attacked import HELD_OUT, TRAINED, Attacked, drawn, under_attack
+from accord.recipes.attacked import HELD_OUT, TRAINED, Attacked, Subject, drawn, under_attack
 from accord.recipes.lesson import Lesson, make_lesson
 from accord.recipes.training import train_on_demonstrations, train_stage
 from accord.redteam.summary import Trial, verdict
@@ -189,16 +189,9 @@ class LaterRounds:
     def _under_attack(self, name: str, attacked: Attacked) -> tuple[Trial, ...]:
         stage = self._stage(name)
         first = self.first
-        trials = under_attack(
-            first.trainee.loaded,
-            attacked,
-            self.policy,
-            first.scorer,
-            self.settings.max_new_tokens,
-            self.settings.seed,
-            stage.folder,
-            first.progress,
-        )
+        settings = self.settings
+        subject = Subject(first.trainee.loaded, self.policy, first.scorer, settings.max_new_tokens, settings.seed)
+        trials = under_attack(subject, attacked, stage.folder, first.progress)
         if not stage.done:
             stage.finish({"trials": len(trials)})
         return trials
