@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,14 +28,38 @@ _WIDTH = 60
 
 Store = Annotated[str, typer.Option(help="The store: an SQLite file, or postgresql://USER@HOST/DATABASE.")]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
-Clause = Annotated[str, typer.Option(help="Only findings under this clause.")]
-Family = Annotated[str, typer.Option(help="Only findings of this family.")]
-Split = Annotated[str, typer.Option(help="Only findings of this split: train, discover or verify.")]
-Status = Annotated[str, typer.Option(help="Only findings that are open, in training, fixed, regressed or dismissed.")]
-FailureKind = Annotated[str, typer.Option(help="Only harmful-compliance, over-refusal or not-an-answer.")]
-AttackName = Annotated[str, typer.Option(help="Only findings made by this attack.")]
-ClusterId = Annotated[str, typer.Option(help="Only findings of this cluster.")]
-Text = Annotated[str, typer.Option(help="Only findings that hold this text in prompt or answer.")]
+# Those of `FindingStore.query`, each an option of every verb that takes some of the findings.
+FILTERS = {
+    "clause": "Only findings under this clause.",
+    "family": "Only findings of this family.",
+    "split": "Only findings of this split: train, discover or verify.",
+    "status": "Only findings that are open, in training, fixed, regressed or dismissed.",
+    "failure": "Only harmful-compliance, over-refusal or not-an-answer.",
+    "attack": "Only findings made by this attack.",
+    "cluster": "Only findings of this cluster.",
+    "run": "Only findings of this run.",
+    "text": "Only findings that hold this text in prompt or answer.",
+}
+
+
+def filtered(verb: Callable[..., None]) -> Callable[..., None]:
+    """Return a verb with an option for each filter; it is handed what was given of them as `wanted`."""
+
+    @wraps(verb)
+    def command(**given: Any) -> None:
+        verb(wanted={name: given.pop(name) for name in FILTERS}, **given)
+
+    own = [p for p in inspect.signature(verb, eval_str=True).parameters.values() if p.name != "wanted"]
+    filters = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default="", annotation=Annotated[str, typer.Option(help=text)]
+        )
+        for name, text in FILTERS.items()
+    ]
+    parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *filters]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
 
 
 def findings_add(
@@ -66,16 +93,10 @@ def findings_add(
     print(f"not clustered; run: {INSTALL_EMBEDDER}" if groups is None else f"{len(groups)} clusters")
 
 
+@filtered
 def findings_list(
+    wanted: Mapping[str, Any],
     store: Store = DEFAULT_STORE,
-    clause: Clause = "",
-    family: Family = "",
-    split: Split = "",
-    status: Status = "",
-    failure: FailureKind = "",
-    attack: AttackName = "",
-    cluster: ClusterId = "",
-    text: Text = "",
     clusters: bool = typer.Option(False, "--clusters", help="One line a cluster, the largest first."),
     json_: Json = False,
 ) -> None:
@@ -83,8 +104,7 @@ def findings_list(
     from accord.data.records import to_row
 
     with open_store(store) as opened:
-        found = opened.query(clause=clause, family=family, split=split, status=status, failure=failure, attack=attack,
-                             cluster=cluster, text=text)  # fmt: skip
+        found = opened.query(**wanted)
     if json_:
         print(json.dumps([to_row(f) for f in found]))
         return
@@ -143,22 +163,20 @@ def findings_label(
     print(f"{f.id}: a person says {f.human_label}; {f.status}")
 
 
+@filtered
 def findings_export(
+    wanted: Mapping[str, Any],
     out: Path = typer.Argument(..., help="The JSONL file to write."),
     store: Store = DEFAULT_STORE,
     sealed: bool = typer.Option(
         False, "--sealed", help="The sealed findings instead, each marked so: for evaluation only."
     ),
-    clause: Clause = "",
-    status: Status = "",
-    failure: FailureKind = "",
-    attack: AttackName = "",
 ) -> None:
     """Write the findings that may be trained on, as JSONL; with --sealed those that may not."""
     from accord.data.records import write_records
 
     with open_store(store) as opened:
-        found = opened.query(clause=clause, status=status, failure=failure, attack=attack, sealed=sealed)
+        found = opened.query(**wanted, sealed=sealed)
         allowed = {f.id for f in opened.trainable()}
     kept = [f for f in found if sealed or f.id in allowed]
     if not kept:
@@ -167,13 +185,11 @@ def findings_export(
     print(f"{out}: {len(kept)} {'sealed findings, for evaluation only' if sealed else 'findings to train on'}")
 
 
+@filtered
 def findings_regress(
+    wanted: Mapping[str, Any],
     model: str = typer.Argument(..., help="A run's folder, a model folder, a hub id, or 'starter'."),
     store: Store = DEFAULT_STORE,
-    clause: Clause = "",
-    status: Status = "",
-    failure: FailureKind = "",
-    attack: AttackName = "",
     policy: str = typer.Option("", help="The policy that answers are held against; the starter policy if none."),
     max_new_tokens: int = typer.Option(64, min=1, help="The longest answer."),
     limit: int = typer.Option(0, min=0, help="Ask only so many findings, the oldest first."),
@@ -192,9 +208,8 @@ def findings_regress(
 
     rules = load_policy(policy or policy_path())
     with open_store(store) as opened:
-        found = [f for f in opened.query(clause=clause, status=status, failure=failure, attack=attack)
-                 if f.status != "dismissed" or status == "dismissed"]  # fmt: skip
-        found = found[: limit or None]
+        asked = opened.query(**wanted)
+        found = [f for f in asked if f.status != "dismissed" or wanted["status"] == "dismissed"][: limit or None]
         if not found:
             raise NotMeasuredError(f"{store}: no finding matches, so nothing was asked")
         completer = open_completer(model)
