@@ -76,6 +76,7 @@ class RedTeamView:
     """All that the template shows, computed."""
 
     evidence: CampaignEvidence
+    warnings: tuple[str, ...]
     headline: str
     sentences: tuple[str, ...]
     picture: Picture | None
@@ -111,6 +112,7 @@ def redteam_view(evidence: CampaignEvidence) -> RedTeamView:
     clusters = find_clusters(evidence)
     return RedTeamView(
         evidence=evidence,
+        warnings=tuple(f"{line[:1].upper()}{line[1:]}." for line in summary.warnings),
         headline=headline(summary),
         sentences=sentences(summary, evidence.white_box),
         picture=forest(bars, "Goals got, of those assessed", alt, signed=False) if bars else None,
