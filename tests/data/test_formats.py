@@ -46,7 +46,7 @@ IMPLICIT = [
 def test_data_01_implicit_prompt_prefix():
     report = check_comparisons(numbered(IMPLICIT))
     assert str(report) == "rows=4, usable=1, identical=1, empty_completion=2, malformed=0"
-    assert (report.lines("identical"), report.lines("empty_completion")) == ((2,), (1, 4))
+    assert (report.lines("identical"), report.lines("empty-answer")) == ((2,), (1, 4))
     assert split_text("The gate is shut", "The gate is shut and locked") == ("The gate is shut", "", " and locked")
     assert split_text("The sky is blue", "The sky is red") == ("The sky is", " blue", " red")
     assert parse_pair(IMPLICIT[1]).messages == (Message("user", "hi"),)

@@ -1,6 +1,6 @@
 """Records on disk, the formats of others, checks of what can be learned from, and the fence round what may not be."""
 
-from accord.data.checks import ComparisonSet, Fault, Report, check_comparisons, read_comparisons
+from accord.data.checks import ComparisonSet, Flaw, Report, check_comparisons, read_comparisons
 from accord.data.fence import assert_no_leak
 from accord.data.formats import Format, Pair, detect, format_hh, parse_hh, parse_pair, read_conversations, split_text
 from accord.data.jsonl import Row, numbered, read_rows, write_rows
@@ -19,7 +19,7 @@ from accord.data.records import (
 
 __all__ = [
     "ComparisonSet",
-    "Fault",
+    "Flaw",
     "Format",
     "NearDuplicate",
     "Pair",

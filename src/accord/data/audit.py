@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from accord.data.checks import Flaw
 from accord.data.contamination import Embed, overlaps
-from accord.data.examples import ExampleFile, FileKind, Flaw
+from accord.data.examples import ExampleFile, FileKind
 from accord.data.flaws import (
     CODES,
     Severity,

@@ -5,33 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from accord.data.formats import comparison_of, parse_pair
 from accord.data.jsonl import Row, read_rows, refuse
 from accord.errors import DataError
 from accord.types import Comparison
 
-FaultKind = Literal["identical", "empty_completion", "malformed"]
+# What no model can learn from although it is well formed, by the code of `accord data check`: such rows may be left out.
+_NO_LESSON = {
+    "identical": "chosen and rejected are equal, so there is no preference to learn",
+    "empty-answer": "an answer is empty (one text may be the start of the other)",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """One row that cannot be used: its line, why, and the fault's name in `accord data check`."""
+class Flaw:
+    """One flaw: its code (see `accord.data.flaws`), the row's line (0: of the file as a whole), and what was seen."""
 
-    line: int
-    kind: FaultKind
-    message: str
     code: str
+    line: int
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How many rows there are, how many are usable, and the fault of each that is not."""
+    """How many rows there are, how many are usable, and the flaw of each that is not."""
 
     rows: int
     usable: int
-    faults: tuple[Fault, ...]
+    faults: tuple[Flaw, ...]
 
     @property
     def identical(self) -> int:
@@ -41,16 +43,16 @@ class Report:
     @property
     def empty_completion(self) -> int:
         """Pairs in which one answer is empty."""
-        return len(self.lines("empty_completion"))
+        return len(self.lines("empty-answer"))
 
     @property
     def malformed(self) -> int:
         """Rows that are no comparison."""
-        return len(self.lines("malformed"))
+        return sum(flaw.code not in _NO_LESSON for flaw in self.faults)
 
-    def lines(self, kind: FaultKind) -> tuple[int, ...]:
-        """Return the lines with this kind of fault."""
-        return tuple(fault.line for fault in self.faults if fault.kind == kind)
+    def lines(self, code: str) -> tuple[int, ...]:
+        """Return the lines of the rows with this flaw."""
+        return tuple(flaw.line for flaw in self.faults if flaw.code == code)
 
     def __str__(self) -> str:
         return (
@@ -65,12 +67,6 @@ class ComparisonSet:
 
     comparisons: tuple[Comparison, ...]
     report: Report
-
-
-_WHY = {
-    "identical": ("chosen and rejected are equal, so there is no preference to learn", "identical"),
-    "empty_completion": ("an answer is empty (one text may be the start of the other)", "empty-answer"),
-}
 
 
 def check_comparisons(rows: Iterable[Row]) -> Report:
@@ -89,10 +85,10 @@ def read_comparisons(path: str | Path, drop: bool = False) -> ComparisonSet:
     """
     path = Path(path)
     numbered, report = numbered_comparisons(read_rows(path), path.name)
-    refused = [fault for fault in report.faults if fault.kind == "malformed" or not drop]
+    refused = [flaw for flaw in report.faults if flaw.code not in _NO_LESSON or not drop]
     if refused:
-        hint = "" if any(fault.kind == "malformed" for fault in refused) else "; correct the row, or drop such rows"
-        refuse(path, [(fault.line, f"{fault.message}{hint}") for fault in refused])
+        hint = "" if report.malformed else "; correct the row, or drop such rows"
+        refuse(path, [(flaw.line, f"{flaw.message}{hint}") for flaw in refused])
     if not numbered:
         raise DataError(f"{path}: no usable comparison is left ({report})")
     return ComparisonSet(tuple(comparison for _, comparison in numbered), report)
@@ -101,7 +97,7 @@ def read_comparisons(path: str | Path, drop: bool = False) -> ComparisonSet:
 def numbered_comparisons(rows: Iterable[Row], origin: str) -> tuple[list[tuple[int, Comparison]], Report]:
     """Return the usable comparisons of some rows, each with its line, and the report on all rows."""
     comparisons: list[tuple[int, Comparison]] = []
-    faults: list[Fault] = []
+    faults: list[Flaw] = []
     first: dict[str, int] = {}
     count = 0
     for row in rows:
@@ -112,11 +108,11 @@ def numbered_comparisons(rows: Iterable[Row], origin: str) -> tuple[list[tuple[i
             if comparison.id in first:
                 raise DataError(f"id '{comparison.id}' is used before, on line {first[comparison.id]}")
         except DataError as error:
-            faults.append(Fault(row.line, "malformed", str(error), error.code))
+            faults.append(Flaw(error.code, row.line, str(error)))
             continue
         first[comparison.id] = row.line
         if pair.fault is not None:
-            faults.append(Fault(row.line, pair.fault, *_WHY[pair.fault]))
+            faults.append(Flaw(pair.fault, row.line, _NO_LESSON[pair.fault]))
         else:
             comparisons.append((row.line, comparison))
     return comparisons, Report(count, len(comparisons), tuple(faults))

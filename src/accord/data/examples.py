@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from accord.data.checks import numbered_comparisons
+from accord.data.checks import Flaw, numbered_comparisons
 from accord.data.jsonl import Row, read_rows
 from accord.data.messages import messages_from_rows
 from accord.data.ratings import prompt_turns, rating_from_row
@@ -27,15 +27,6 @@ class Example:
     messages: Conversation
     answers: tuple[str, ...]
     label: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Flaw:
-    """One flaw: its code (see `accord.data.flaws`), the row's line (0: of the file as a whole), and what was seen."""
-
-    code: str
-    line: int
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +70,7 @@ def _comparisons(rows: Sequence[Row], origin: str) -> ExampleFile:
         "comparisons",
         report.rows,
         tuple(Example(line, c.id, c.messages, (c.chosen, c.rejected), _preference(c)) for line, c in numbered),
-        tuple(Flaw(f.code, f.line, f.message) for f in report.faults),
+        report.faults,
     )
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from accord.data.examples import Example, Flaw
+from accord.data.checks import Flaw
+from accord.data.examples import Example
 from accord.data.messages import messages_to_rows
 from accord.data.personal import personal_data
 from accord.errors import DataError

@@ -48,11 +48,11 @@ class Pair:
     rejected: str
 
     @property
-    def fault(self) -> Literal["identical", "empty_completion"] | None:
-        """Why no model can learn from the pair, or None."""
+    def fault(self) -> Literal["identical", "empty-answer"] | None:
+        """Why no model can learn from the pair, by the code of `accord data check`, or None."""
         if self.chosen.strip() == self.rejected.strip():
             return "identical"
-        return None if self.chosen.strip() and self.rejected.strip() else "empty_completion"
+        return None if self.chosen.strip() and self.rejected.strip() else "empty-answer"
 
 
 def detect(row: Mapping[str, Any]) -> Format:
