@@ -111,7 +111,10 @@ class PlainProgress:
 
 
 def is_main_process() -> bool:
-    """Whether this process talks: of those that `accelerate launch` starts together, the first."""
+    """Whether this process talks: of those that `accelerate launch` starts together, the first.
+
+    As `train.parallel.is_main` says, without loading torch, which verbs that train nothing do not need.
+    """
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -79,7 +79,7 @@ def audit(
     for name, evaluation in against.items():
         refuse(name, [(u.line, u.message) for u in evaluation.unusable])
     counts = labels(file.examples)
-    longer = longer_chosen(file.examples) if file.kind == "comparisons" else None
+    longer = longer_chosen(e.answers for e in file.examples) if file.kind == "comparisons" else None
     flaws = [
         *file.unusable,
         *repeated(file.examples),

@@ -100,12 +100,11 @@ def of_tokens(examples: Sequence[Example], chat: ChatFormat, window: int) -> lis
     return found
 
 
-def longer_chosen(examples: Sequence[Example]) -> Estimate:
-    """Return how often the chosen answer is the longer one, in characters; equal lengths are counted apart."""
-    pairs = [e.answers for e in examples if len(e.answers) == 2]
-    ties = sum(len(chosen) == len(rejected) for chosen, rejected in pairs)
-    longer = sum(len(chosen) > len(rejected) for chosen, rejected in pairs)
-    return proportion(longer, len(pairs) - ties, {"as long": ties} if ties else {})
+def longer_chosen(pairs: Iterable[Sequence[str]]) -> Estimate:
+    """Return how often the chosen answer is longer than the rejected one, in characters; equal lengths are counted apart."""
+    leads = [len(chosen) - len(rejected) for chosen, rejected in pairs]
+    ties = leads.count(0)
+    return proportion(sum(n > 0 for n in leads), len(leads) - ties, {"tie": ties} if ties else {})
 
 
 def length_bias(longer: Estimate) -> list[Flaw]:

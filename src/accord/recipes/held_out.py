@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from accord.data.checks import read_comparisons
+from accord.data.flaws import longer_chosen
 from accord.data.near_duplicates import nearest
 from accord.errors import DataError
 from accord.stats import CalibrationBin, calibration_curve, expected_calibration_error, proportion
@@ -50,10 +51,9 @@ def preference_accuracy(scores_R2: Tensor) -> Estimate:
 
 def length_rules(comparisons: Sequence[Comparison]) -> dict[str, Estimate]:
     """Return the accuracy of preferring the longer answer, and the shorter."""
-    sizes = torch.tensor([[len(c.chosen), len(c.rejected)] for c in comparisons], dtype=torch.float32)
     return {
-        "longer answer preferred": preference_accuracy(sizes),
-        "shorter answer preferred": preference_accuracy(-sizes),
+        "longer answer preferred": longer_chosen((c.chosen, c.rejected) for c in comparisons),
+        "shorter answer preferred": longer_chosen((c.rejected, c.chosen) for c in comparisons),
     }
 
 
