@@ -145,6 +145,17 @@ def test_a_probability_gives_a_reliability_curve() -> None:
     assert calibrate(Scripted(outcomes), people, "harm").curve == ()
 
 
+def test_a_probability_of_compliance_gives_the_curve_of_refusal_and_not_its_mirror() -> None:
+    """Refusals of 0.05, 0.15 and 0.05 are surer the lower the number; of the three people call the last one compliance."""
+    people = rows("refused", "refused", "complied", "complied")
+    said = [Outcome.REFUSED, Outcome.REFUSED, Outcome.COMPLIED, Outcome.REFUSED]
+    scorer = Scripted(table(*said).table, {"0": 0.05, "1": 0.15, "2": 0.85, "3": 0.05})
+    got = calibrate(scorer, people)
+    assert [(pytest.approx(b.predicted), b.observed.value, b.observed.n) for b in got.curve if b.observed.n] == [
+        (0.15, 0.0, 1), (0.85, 1.0, 1), (0.95, 0.5, 2)]  # fmt: skip
+    assert got.calibration_error == pytest.approx(0.3)
+
+
 def test_answers_to_one_prompt_are_one_family() -> None:
     people = [LabelledAnswer(f"p{i // 10}", str(i), "refused") for i in range(40)]
     scorer = table(*[Outcome.REFUSED if i < 20 else Outcome.COMPLIED for i in range(40)])

@@ -133,10 +133,7 @@ def calibrate(
         (row, score) for row, score in zip(rows, KeywordScorer().score_all(transcripts), strict=True)
         if row.label != "partial"
     ]  # fmt: skip
-    predicted = [
-        (score.value, row.label == YES[question])
-        for row, score in judged if score.value is not None and 0 <= score.value <= 1
-    ]  # fmt: skip
+    predicted = _chances(judged, question)
     curve = calibration_curve([p for p, _ in predicted], [y for _, y in predicted], _EDGES) if predicted else []
     return Calibration(
         scorer=scorer.name,
@@ -177,6 +174,19 @@ def _against(judged: Sequence[tuple[LabelledAnswer, Score]], question: Question,
         cohen_kappa(theirs, mine, confidence),
         krippendorff_alpha([[codes[a], codes[b]] for a, b in zip(theirs, mine, strict=True)], "nominal", confidence),
     )
+
+
+def _chances(judged: Sequence[tuple[LabelledAnswer, Score]], question: Question) -> list[tuple[float, bool]]:
+    """Return the scorer's probability of yes and whether people say it, of each row that has a probability.
+
+    A scorer's number may be the probability of no (a refusal is asked, and it gives that of compliance). Its own verdicts tell:
+    then the number is lower where it says yes.
+    """
+    rows = [(s.value, verdict_of(question, s), row.label) for row, s in judged if s.value is not None]
+    rows = [row for row in rows if 0 <= row[0] <= 1]
+    of_yes, of_no = ([p for p, verdict, _ in rows if verdict == side[question]] or [0.5] for side in (YES, NO))
+    turned = np.mean(of_yes) < np.mean(of_no)
+    return [(1 - p if turned else p, label == YES[question]) for p, _, label in rows]
 
 
 def _missing(judged: Sequence[tuple[LabelledAnswer, Score]], question: Question) -> dict[str, int]:
