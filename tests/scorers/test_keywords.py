@@ -53,5 +53,5 @@ def test_scorers_by_name(tmp_path):
     for name in ("refusl", "rubric", "refusal:starter"):
         with pytest.raises(SettingsError, match="not found"):
             scorer_named(name, policy)
-    with pytest.raises(SettingsError, match="did you mean 'refusal'"):
+    with pytest.raises(SettingsError, match=r"did you mean 'refusal'\?; .*an http\(s\) address, FILE.py:NAME"):
         scorer_named("refusl", policy)

@@ -188,7 +188,7 @@ def findings_export(
 @filtered
 def findings_regress(
     wanted: Mapping[str, Any],
-    model: str = typer.Argument(..., help="A run's folder, a model folder, a hub id, or 'starter'."),
+    model: str = typer.Argument(..., help="A run, a local folder, a hub id, openai:NAME@URL, or 'starter'."),
     store: Store = DEFAULT_STORE,
     policy: str = typer.Option("", help="The policy that answers are held against; the starter policy if none."),
     max_new_tokens: int = typer.Option(64, min=1, help="The longest answer."),

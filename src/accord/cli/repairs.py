@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def findings_repair(
-    model: str = typer.Argument(..., help="The model that failed: a run, a model folder, a hub id, or 'starter'."),
+    model: str = typer.Argument(
+        ..., help="The model that failed: a run, a local folder, a hub id, openai:NAME@URL, or 'starter'."
+    ),
     out: Path = typer.Argument(..., help="The JSONL file to write, for a person to review."),
     store: Store = DEFAULT_STORE,
     only: list[str] = typer.Option([], "--id", help="Repair this finding only; several times."),

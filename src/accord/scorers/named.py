@@ -30,7 +30,9 @@ def scorer_named(name: str, policy: Policy) -> Scorer:
         return EndpointScorer(name)
     if kind not in _MAKERS or bool(of) != (kind in _OF_SOMETHING):
         known = ", ".join(f"{k}:{_OF_SOMETHING[k]}" if k in _OF_SOMETHING else k for k in _MAKERS)
-        raise SettingsError(f"scorer '{name}' not found{nearest(kind, _MAKERS)}; there are: {known}, FILE.py:NAME")
+        raise SettingsError(
+            f"scorer '{name}' not found{nearest(kind, _MAKERS)}; there are: {known}, an http(s) address, FILE.py:NAME"
+        )
     return _MAKERS[kind](of, policy)
 
 
