@@ -58,7 +58,9 @@ def test_cli_01_exit_codes_differ(tmp_path):
     kept = ("--out", tmp_path / "kept.json")
     assert accord("judge", "calibrate", "refusal", "--labels", labels, *kept).returncode == 0
     labels.write_text(json.dumps({"prompt": "Hi", "answer": "...", "label": "complied"}) + "\n")
-    assert accord("judge", "calibrate", "refusal", "--labels", labels, *kept).returncode == 3
+    nothing = accord("judge", "calibrate", "refusal", "--labels", labels, *kept)
+    assert nothing.returncode == 3
+    assert "not one row could be compared (1 no letter or digit in the answer)" in nothing.stderr
     assert accord("judge", "calibrate", "refusl", "--labels", labels).returncode == 2
 
 

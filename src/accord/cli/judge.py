@@ -111,7 +111,10 @@ def judge_calibrate(
     judge = scorer_named(scorer, load_policy(policy or policy_path()))
     result = calibrate(judge, [row for path in labels for row in read_labels(path, asked)], asked)
     if result.measured.agreement.value is None:
-        raise NotMeasuredError(f"{', '.join(map(str, labels))}: not one row could be compared")
+        unscored = "; ".join(f"{n} {why}" for why, n in result.measured.agreement.unscored.items())
+        raise NotMeasuredError(
+            f"{', '.join(map(str, labels))}: not one row could be compared ({unscored or 'people call all of them partial'})"
+        )
     saved = save_calibration(result, out)
     if html is not None:
         from accord.report.calibration_page import write_page
