@@ -9,7 +9,8 @@ import pytest
 
 from accord.cli.compare import compare
 from accord.cli.gate import gate
-from accord.errors import AccordError
+from accord.cli.resume import resume
+from accord.errors import AccordError, SettingsError
 from accord.starter import policy_path
 
 sys.path.append(str(Path(__file__).parent.parent / "recipes"))
@@ -21,6 +22,11 @@ def accord(*arguments):
         [sys.executable, "-c", "from accord.cli import main; main()", *map(str, arguments)],
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
+
+
+def test_a_run_of_another_verb_is_not_resumed_as_a_round(tmp_path):
+    with pytest.raises(SettingsError, match="this run's own command again, with the same --out"):
+        resume(eval_run(tmp_path / "e", 30), [], False, False)
 
 
 def gated(runs, policy, sequential=False):

@@ -47,7 +47,7 @@ def eval_run(folder, right, of=40, suite="gsm8k", unscored=0, policy=""):
     items += [ItemResult(f"i{i}", f"f{i}", float(i < unscored + right)) for i in range(unscored, unscored + of)]
     result = SuiteResult(suite, "accuracy", True, tuple(items), "items", "test", "none", "h", "key")
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps({"asked": {"policy": policy}}))
+    (folder / "manifest.json").write_text(json.dumps({"asked": {"policy": policy, "suites": {}}}))
     write_results(folder, Evaluation("m", folder.name, 0, "", (result,), {}))
     return folder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from accord.errors import SettingsError
@@ -206,5 +206,14 @@ def _refuse(settings: object, rules: Sequence[tuple[str, str, bool]]) -> None:
 
 
 def settings_from(asked: Mapping[str, Any]) -> AlignSettings:
-    """Return the settings that a manifest holds."""
+    """Return the settings that a round's manifest holds.
+
+    Raises:
+        SettingsError: it is that of another verb.
+    """
+    if asked.keys() - {field.name for field in fields(AlignSettings)}:
+        raise SettingsError(
+            "only runs of `accord align` and `accord redteam` are resumed by name; give this run's own command again, with the "
+            "same --out: it goes on where it stopped"
+        )
     return AlignSettings(**dict(asked))
