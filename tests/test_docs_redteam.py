@@ -6,6 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
+from accord.cli.eval import evaluate_model
 from accord.cli.redteam import redteam
 from accord.models.openai import AT_ONCE, KEY_VARIABLE, RETRIES, TIMEOUT_S
 from accord.redteam.campaign import Plan
@@ -14,8 +15,9 @@ from accord.redteam.summary import UNSCORED_LIMIT
 PAGE = (Path(__file__).parents[1] / "docs" / "redteam.md").read_text(encoding="utf-8")
 
 
-def test_every_option_on_the_page_is_one_of_the_command():
-    known = {"--" + name.strip("_").replace("_", "-") for name in inspect.signature(redteam).parameters}
+def test_every_option_on_the_page_is_one_of_the_commands():
+    parameters = {*inspect.signature(redteam).parameters, *inspect.signature(evaluate_model).parameters}
+    known = {"--" + name.strip("_").replace("_", "-") for name in parameters}
     assert set(re.findall(r"--[a-z-]+", PAGE)) <= known
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 
@@ -58,6 +59,10 @@ def labels(tmp_path_factory):
     return path
 
 
+# Sums over threads round by how many there are: a process is given as many as this one has.
+SAME_THREADS = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+
+
 def judge_train(labels, out, *more):
     call = ("judge", "train", "--labels", labels, "--kind", "finetuned", "--out", out, "--json", *more)
     return subprocess.run(
@@ -66,6 +71,7 @@ def judge_train(labels, out, *more):
         text=True,
         timeout=300,
         check=False,
+        env=SAME_THREADS,
     )
 
 
@@ -139,6 +145,7 @@ def test_the_same_seed_makes_the_same_judge_and_a_new_process_reads_it_back(made
         text=True,
         timeout=300,
         check=True,
+        env=SAME_THREADS,
         cwd=__file__.rsplit("/", 1)[0],
     )
     assert json.loads(result.stdout) == [s.value for s in trained.score_all(ROWS)]

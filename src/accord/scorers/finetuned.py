@@ -6,7 +6,8 @@ loop here does what there would need a loss for single labelled answers, a part 
 
 It begins as the logistic regression on the untrained encoder's vectors, that is as the other kind of classifier: from a random
 head the first steps spoil what the encoder knows (Kumar et al. 2022, arXiv 2202.10054), and what is read beside the vectors keeps
-its weight. There is no dropout, so that the seed fixes the order of the rows and nothing else is random. Left out: a choice of
+its weight. There is no dropout, so that the seed fixes the order of the rows and nothing else is random; the last bits depend
+on the number of threads. Left out: a choice of
 encoder; reading request and answer as one text, which on some dozen labels is much the worse judge (docs/log.md).
 
 Shapes: N transcripts, B of a step, D hidden size, F features.
