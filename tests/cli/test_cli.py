@@ -1,21 +1,9 @@
 """The command line as a person meets it: real processes, their exit codes and their one line of error."""
 
 import json
-import subprocess
-import sys
 
 import pytest
-
-
-def accord(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-c", "from accord.cli import main; main()", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        **options,
-    )
+from command_line import accord
 
 
 def one_line_error(result):

@@ -1,10 +1,11 @@
 """`accord compare` and `accord gate` as a person or a pipeline meets them; exit codes by real processes where one is new."""
 
 import json
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import command_line
 import pytest
 
 from accord.cli.compare import compare
@@ -16,12 +17,7 @@ from accord.starter import policy_path
 sys.path.append(str(Path(__file__).parent.parent / "recipes"))
 from recorded_runs import COMPLIED, ERROR, REFUSED, align_run, campaign_run, eval_run
 
-
-def accord(*arguments):
-    return subprocess.run(
-        [sys.executable, "-c", "from accord.cli import main; main()", *map(str, arguments)],
-        capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
+accord = partial(command_line.accord, timeout=200)
 
 
 def test_a_run_of_another_verb_is_not_resumed_as_a_round(tmp_path):

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from command_line import accord
 from safetensors.torch import load_file, save_file
 from scripted_judge import harmful
 
@@ -65,14 +66,7 @@ SAME_THREADS = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
 
 def judge_train(labels, out, *more):
     call = ("judge", "train", "--labels", labels, "--kind", "finetuned", "--out", out, "--json", *more)
-    return subprocess.run(
-        [sys.executable, "-c", "from accord.cli import main; main()", *map(str, call)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=SAME_THREADS,
-    )
+    return accord(*call, env=SAME_THREADS)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +130,7 @@ def test_the_same_seed_makes_the_same_judge_and_a_new_process_reads_it_back(made
     read = scorer_named(f"classifier:{folder}", policy)
     assert read.config_hash == said["config hash"] == trained.config_hash
     again = (
-        "import sys, pathlib, test_finetuned as t\n"
+        "import sys, pathlib; sys.path.append('..'); import test_finetuned as t\n"
         "print([s.value for s in t.load_classifier(pathlib.Path(sys.argv[1])).score_all(t.ROWS)])"
     )
     result = subprocess.run(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,8 @@ class _Stack:
 class _Layout(ABC):
     """What one batch's attention is: the mask that stands for it, and the configurations that say how layers attend."""
 
+    # The smallest heads that it can attend with.
+    least_head: ClassVar[int] = 1
     mask_B1LL: Tensor
     configs: Sequence[Any]
 
@@ -74,6 +76,7 @@ class _Layout(ABC):
 
 @dataclass(frozen=True, slots=True)
 class _InBlocks(_Layout):
+    least_head: ClassVar[int] = LEAST_BLOCKED_HEAD
     blocks: BlockMask
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
@@ -85,8 +88,7 @@ class _InBlocks(_Layout):
 @functools.cache
 def _flex() -> Callable[..., Any]:
     """FlexAttention as one kernel; uncompiled it would hold all scores."""
-    uncompiled: Callable[..., Any] = flex_attention
-    return compiled(uncompiled, dynamic=True) if has_compiler("cuda") else uncompiled
+    return compiled(flex_attention, dynamic=True)
 
 
 def blocks_of(mask_B1LL: Tensor) -> BlockMask:
@@ -239,7 +241,7 @@ def _attend(
     layout = _layout.get()
     special = dropout > 0 or any(more.get(name) is not None for name in ("softcap", "position_bias", "s_aux"))
     special |= query.shape[-1] != value.shape[-1]
-    special |= isinstance(layout, _InBlocks) and query.shape[-1] < LEAST_BLOCKED_HEAD
+    special |= layout is not None and query.shape[-1] < layout.least_head
     if layout is None or special or attention_mask is not layout.mask_B1LL:
         fused: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **more
