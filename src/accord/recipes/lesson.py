@@ -19,7 +19,7 @@ REPAIRS = "repairs.jsonl"
 # Findings of one round that are trained on, at most, and rows of the first training set beside them, so that it is kept.
 N_FINDINGS, N_REPLAYED_PAIRS, N_REPLAYED_ORDINARY = 240, 80, 80
 # The tokens of an answer that are sampled: a few more than the round samples elsewhere, so that it ends with a sentence.
-SAMPLED = RepairSettings(samples=2, contrasts=1, max_new_tokens=48)
+SAMPLED = RepairSettings(samples=2, contrasts=2, max_new_tokens=48)
 
 
 @dataclass(frozen=True, slots=True)
