@@ -1,0 +1,99 @@
+"""What the losses of reinforcement learning see and share: the ratio to the model that sampled, the clip, the aggregation.
+
+Shapes: B answers, T tokens, left-aligned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from accord.objectives.reduction import Losses, masked_sum
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """B answers that the model sampled, and how good each token was. Every field has shape [B, T].
+
+    `old_logps_BT` are the model's own log-probabilities when the answers were taken up, as the learner computes them, so that the
+    first step's ratio is exactly 1. `weights_BT` correct for an engine that sampled from a slightly other distribution
+    (`importance`); None is 1. `extra_BT` is added to each token's loss: a KL penalty, less an entropy bonus.
+    """
+
+    logps_BT: Tensor
+    old_logps_BT: Tensor
+    advantages_BT: Tensor
+    mask_BT: Tensor
+    weights_BT: Tensor | None = None
+    extra_BT: Tensor | None = None
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """Log of the model's probability over that of the model which sampled; 0 where there is no token."""
+        return torch.where(self.mask_BT, self.logps_BT - self.old_logps_BT, 0.0)
+
+    @property
+    def n_tokens(self) -> Tensor:
+        """Number of tokens an answer."""
+        return self.mask_BT.sum(-1)
+
+    @property
+    def advantage(self) -> Tensor:
+        """The advantage of a whole answer, for losses that know no others: that of its first token."""
+        return self.advantages_BT[:, 0]
+
+
+def clipped(ratio: Tensor, advantage: Tensor, low: float, high: float, dual: float | None = None) -> Tensor:
+    r"""Return -\min(\rho A, clip(\rho, 1 - low, 1 + high) A), any shape (Schulman et al., arXiv 1707.06347, eq. 7).
+
+    `dual` c > 1 bounds the loss where A < 0 to -c A (Ye et al., arXiv 1912.09729, eq. 5): else one token that has become far
+    likelier than when it was sampled outweighs all others.
+    """
+    gain = torch.minimum(ratio * advantage, ratio.clamp(1 - low, 1 + high) * advantage)
+    if dual is not None:
+        gain = torch.where(advantage < 0, torch.maximum(gain, dual * advantage), gain)
+    return -gain
+
+
+def token_losses(samples: Samples, low: float, high: float, dual: float | None = None) -> Tensor:
+    """Return each token's clipped loss, corrected for the engine and with what is added to it. Shape [B, T]."""
+    loss_BT = clipped(samples.log_ratio.exp(), samples.advantages_BT, low, high, dual)
+    if samples.weights_BT is not None:
+        loss_BT = samples.weights_BT * loss_BT
+    return loss_BT if samples.extra_BT is None else loss_BT + samples.extra_BT
+
+
+def mean_of_answer(values_BT: Tensor, samples: Samples) -> Tensor:
+    """Return each answer's mean over its tokens. Shape [B]."""
+    return masked_sum(values_BT, samples.mask_BT) / samples.n_tokens.clamp_min(1)
+
+
+def token_mean(loss_BT: Tensor, samples: Samples, metrics: Mapping[str, Tensor]) -> Losses:
+    """Aggregate so that every token of the step weighs as much: the sum over the step's tokens, over their number."""
+    return Losses(masked_sum(loss_BT, samples.mask_BT), "token", metrics)
+
+
+def answer_mean(loss_BT: Tensor, samples: Samples, metrics: Mapping[str, Tensor]) -> Losses:
+    """Aggregate so that every answer weighs as much: the mean over its tokens, then over the step's answers."""
+    return Losses(mean_of_answer(loss_BT, samples), "example", metrics)
+
+
+@torch.no_grad()
+def clip_metrics(samples: Samples, low: float, high: float) -> dict[str, Tensor]:
+    """Return, an answer, the share of tokens where the clip stops the gradient, and the KL to the model that sampled (k3)."""
+    ratio_BT, positive_BT = samples.log_ratio.exp(), samples.advantages_BT > 0
+    stopped_BT = torch.where(positive_BT, ratio_BT > 1 + high, (ratio_BT < 1 - low) & (samples.advantages_BT < 0))
+    kl_BT = ratio_BT - 1 - samples.log_ratio
+    return {
+        "clipped": mean_of_answer(stopped_BT.to(ratio_BT.dtype), samples),
+        "kl_to_old": mean_of_answer(kl_BT, samples),
+    }
+
+
+def first_not_finite(values_BT: Tensor, mask_BT: Tensor) -> tuple[int, int] | None:
+    """Return row and position of the first value that should be a number and is none; what the mask leaves out may be anything."""
+    bad = (mask_BT & ~values_BT.isfinite()).nonzero()
+    return None if not len(bad) else (int(bad[0, 0]), int(bad[0, 1]))
