@@ -28,7 +28,7 @@ from accord.evals.runner import Setting, attempt_prompts
 from accord.models.chat import ChatFormat
 from accord.models.load import load_model
 from accord.models.precision import pick_device
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.scorers.refusal import RefusalScorer
 from accord.stats import proportion
 from accord.types import Attempt, Estimate, Message, Outcome, Prompt

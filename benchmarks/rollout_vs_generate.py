@@ -34,7 +34,8 @@ from accord.data import read_rows
 from accord.models.chat import ChatFormat
 from accord.models.load import load_model
 from accord.models.precision import pick_device
-from accord.models.rollout import Sampling, generate
+from accord.models.rollout import generate
+from accord.models.sampling import Sampling
 from accord.models.tree import decoder_of, head_weight
 from accord.types import Message
 

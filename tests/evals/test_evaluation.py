@@ -15,7 +15,7 @@ from accord.evals.evaluation import choose, evaluate, refuse_unmeasured
 from accord.evals.results import RESULTS, error_share, estimate, over_all, read_results
 from accord.models.completer import Ability, Completion
 from accord.models.local import LocalCompleter
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.policy import load_policy
 from accord.recipes.dressed_goals import dress
 from accord.runs.folder import open_run

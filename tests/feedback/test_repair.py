@@ -13,7 +13,7 @@ from accord.feedback.review import lessons, read_repairs, write_repairs
 from accord.models.completer import Ability, Completion, Request
 from accord.models.load import load_model
 from accord.models.local import LocalCompleter
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.policy import load_policy
 from accord.scorers.refusal import RefusalScorer
 from accord.starter import demonstrations_path, policy_path

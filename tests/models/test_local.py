@@ -7,7 +7,7 @@ from accord.models.coalesce import Coalescer
 from accord.models.completer import Request
 from accord.models.load import load_model
 from accord.models.local import LocalCompleter
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.types import Message
 
 

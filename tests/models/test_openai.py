@@ -13,7 +13,7 @@ from accord.errors import ModelError
 from accord.models.completer import Ability, Completion, Request
 from accord.models.openai import AT_ONCE, RETRIES, OpenAICompleter, error_in_text
 from accord.models.opening import open_completer
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.types import Message
 
 LASTING = ("bad-request",)  # what no second try can mend

@@ -6,9 +6,13 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from tiny_llama import tiny, tiny_causal_lm
+from unshareable import gemma, gpt_neo, mistral, qwen_next
 
+from accord.models import cohort, rollout
 from accord.models.adapters import add_lora
-from accord.models.rollout import Sampling, _draw, _uniforms, generate
+from accord.models.rollout import generate
+from accord.models.sampling import Sampling, draw, uniforms
+from accord.models.tree import common_prefix
 
 MODEL = tiny_causal_lm()
 NEVER = frozenset({279})  # an id that greedy decoding of these prompts does not choose
@@ -71,8 +75,8 @@ def test_greedy_equals_transformers_generate_token_by_token(expected, name, batc
     ends, answers = expected[name]
     got = generate(MODEL, PROMPTS[name], keys(len(answers)), ends, Sampling(N_NEW), batch_size)
     assert [r.ids for r in got] == answers
-    for prompt, rollout in zip(PROMPTS[name], got, strict=True):
-        assert rollout.logps == pytest.approx(plain_logps(MODEL, prompt, rollout.ids), abs=1e-4)
+    for prompt, r in zip(PROMPTS[name], got, strict=True):
+        assert r.logps == pytest.approx(plain_logps(MODEL, prompt, r.ids), abs=1e-4)
 
 
 def test_the_answers_of_that_test_do_stop_at_different_steps(expected):
@@ -107,8 +111,8 @@ def test_the_rest_of_the_batch_changes_no_sample():
 def test_logps_are_those_of_the_distribution_that_was_sampled(temperature):
     prompts = prompts_of([3, 9, 14])
     got = generate(MODEL, prompts, keys(3), frozenset({1}), Sampling(N_NEW, temperature))
-    for prompt, rollout in zip(prompts, got, strict=True):
-        assert rollout.logps == pytest.approx(plain_logps(MODEL, prompt, rollout.ids, temperature), abs=1e-4)
+    for prompt, r in zip(prompts, got, strict=True):
+        assert r.logps == pytest.approx(plain_logps(MODEL, prompt, r.ids, temperature), abs=1e-4)
 
 
 def test_a_truncated_answer_has_no_end_token_and_a_whole_one_ends_in_its_only_one():
@@ -157,8 +161,8 @@ def test_the_sampled_distribution_is_the_models():
     """20,000 draws from six fixed probabilities, one of them 0; by chi-square, at a seed that is fixed."""
     probs = torch.tensor([0.4, 0.0, 0.3, 0.2, 0.08, 0.02])
     n = 20_000
-    uniforms = _uniforms(keys(n), Sampling(1, seed=1))[:, 0]
-    tokens, logps = _draw(probs.log().expand(n, 6), uniforms, 1.0)
+    luck = uniforms(keys(n), Sampling(1, seed=1))[:, 0]
+    tokens, logps = draw(probs.log().expand(n, 6), luck, Sampling(1, 1.0))
     counts = np.bincount(tokens.numpy(), minlength=6)
     assert counts[1] == 0
     real = probs.numpy() > 0
@@ -180,7 +184,7 @@ def test_the_outermost_uniform_numbers_draw_a_token_that_exists(uniform):
     """All the mass on the last of 50,000 ids but a little on the first: partial sums must not run past the end."""
     logits = torch.full((1, 50_000), -1e9)
     logits[0, 0] = logits[0, -1] = 0.0
-    token, _ = _draw(logits, torch.tensor([uniform], dtype=torch.float64), 1.0)
+    token, _ = draw(logits, torch.tensor([uniform], dtype=torch.float64), Sampling(1, 1.0))
     assert token.item() == (0 if uniform == 0 else 49_999)
 
 
@@ -209,6 +213,72 @@ def test_progress_counts_every_row_and_token():
     )
     assert [rows for rows, _ in seen] == [2, 1]
     assert sum(tokens for _, tokens in seen) == sum(len(r.ids) for r in got)
+
+
+def test_equal_prompts_are_computed_once(monkeypatch):
+    """Eight answers to each of two prompts: the prefill sees the prompts' own tokens once, the common beginning once."""
+    seen = []
+    forward = rollout._Engine._forward
+
+    def counting(self, ids, *more):
+        seen.append(ids.numel())
+        return forward(self, ids, *more)
+
+    monkeypatch.setattr(rollout._Engine, "_forward", counting)
+    prompts = prompts_of([20, 30], prefix=(0, 1, 2))
+    n_prefix = common_prefix(prompts)
+    got = generate(MODEL, [p for p in prompts for _ in range(8)], keys(16), NEVER, Sampling(3, 1.0))
+    # Two prompts, padded to the longer one, and two steps of 16 rows: the third token is drawn and not read.
+    assert sum(seen) == n_prefix + 2 * (33 - n_prefix) + 2 * 16
+    assert len({r.ids for r in got}) > 2
+
+
+@pytest.mark.parametrize("batch_size", [3, 8, 128])
+@pytest.mark.parametrize("bucket", [2, 128])
+def test_groups_of_any_size_give_what_each_row_alone_gives(monkeypatch, batch_size, bucket):
+    """Rows end at different steps, groups thin out and others take their place, answers outgrow their buckets."""
+    monkeypatch.setattr(cohort, "BUCKET", bucket)
+    own = prompts_of([9, 4, 30, 11, 25], seed=8, prefix=(0, 40))
+    prompts = [own[i] for i in (0, 1, 1, 2, 0, 3, 0, 1, 4, 0, 2, 0, 1, 1, 3)]
+    ends, sampling = frozenset(range(0, 280, 12)), Sampling(N_NEW, temperature=1.0, seed=4)
+    got = generate(MODEL, prompts, keys(15), ends, sampling, batch_size)
+    assert len({len(r.ids) for r in got}) > 4
+    for i, prompt in enumerate(prompts):
+        (alone,) = generate(MODEL, [prompt], [f"row-{i}"], ends, sampling)
+        assert got[i].ids == alone.ids
+        assert got[i].logps == pytest.approx(plain_logps(MODEL, prompt, alone.ids), abs=1e-4)
+
+
+def test_a_stop_string_ends_an_answer_without_an_end_token():
+    """The answer stops with the token that completes the string, and is not truncated."""
+    prompts = prompts_of([5, 9])
+    free = generate(MODEL, prompts, keys(2), NEVER, Sampling(N_NEW))
+    spell = lambda ids: "".join(f"<{i}>" for i in ids)  # noqa: E731
+    stop = spell(free[0].ids[1:4])
+    until = next(n for n in range(N_NEW) if stop in spell(free[0].ids[:n]))
+    got = generate(MODEL, prompts, keys(2), NEVER, Sampling(N_NEW, stop=(stop, "never")), decode=spell)
+    assert got[0].ids == free[0].ids[:until]
+    assert until < N_NEW
+    assert not got[0].truncated
+    assert not set(got[0].ids) & NEVER
+    assert stop not in spell(free[1].ids)
+    assert got[1] == free[1]
+
+
+@pytest.mark.parametrize("make", [mistral, gemma, qwen_next, gpt_neo])
+def test_a_model_that_cannot_share_is_run_row_by_row(make):
+    model = make()
+    prompts = [[p % 60 for p in prompt] for prompt in prompts_of([3, 12, 20])]
+    got = generate(model, prompts, keys(3), frozenset({63}), Sampling(6))
+    assert [r.ids for r in got] == [reference(model, p, {63}, 6) for p in prompts]
+
+
+def test_attention_with_sinks_is_run_row_by_row(monkeypatch):
+    """Nothing of the first tries is left in the answers."""
+    monkeypatch.setattr(rollout._Engine, "attend", lambda *_: (_ for _ in ()).throw(rollout._SpecialAttentionError()))
+    prompts = prompts_of([3, 12])
+    got = generate(MODEL, prompts, keys(2), NEVER, Sampling(6))
+    assert [r.ids for r in got] == [reference(MODEL, p, NEVER, 6) for p in prompts]
 
 
 def test_no_prompt_no_answer():

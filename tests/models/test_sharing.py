@@ -4,16 +4,7 @@ import pytest
 import torch
 from tiny_llama import tiny
 from training_demo import trees
-from transformers import (
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    GPTNeoConfig,
-    GPTNeoForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    Qwen3NextConfig,
-    Qwen3NextForCausalLM,
-)
+from unshareable import gemma, gpt_neo, mistral, qwen_next
 
 from accord.models import sharing
 from accord.models.sharing import batches, lay_out, positions, why_apart
@@ -21,40 +12,9 @@ from accord.models.tree import Tree, answer_states, collate, collate_apart, deco
 from accord.train.states import freeze_states
 from accord.types import Silent
 
-SMALL = {
-    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0, "initializer_range": 0.3,
-}  # fmt: skip
-
 
 def llama():
     return tiny().model.eval()
-
-
-def mistral():
-    torch.manual_seed(0)
-    return MistralForCausalLM(MistralConfig(**SMALL, sliding_window=6)).eval()
-
-
-def gemma():
-    torch.manual_seed(0)
-    kinds = ["sliding_attention", "full_attention"]
-    return Gemma3ForCausalLM(Gemma3TextConfig(**SMALL, sliding_window=6, layer_types=kinds)).eval()
-
-
-def qwen_next():
-    """One layer of linear attention, one of full."""
-    torch.manual_seed(0)
-    more = {
-        "linear_num_key_heads": 2,
-        "linear_num_value_heads": 2,
-        "linear_key_head_dim": 8,
-        "linear_value_head_dim": 8,
-    }
-    config = Qwen3NextConfig(
-        **SMALL, **more, layer_types=["linear_attention", "full_attention"], num_experts=0, decoder_sparse_step=99
-    )
-    return Qwen3NextForCausalLM(config).eval()
 
 
 def one_by_one(model, rows):
@@ -124,11 +84,7 @@ def test_a_model_that_only_shows_it_in_its_results_is_found_by_trial(monkeypatch
 def test_a_reach_that_only_longer_rows_show_is_found_when_they_come():
     """GPT-Neo's local layers attend within 8 tokens, which its configuration says in words of its own."""
     torch.manual_seed(0)
-    config = GPTNeoConfig(
-        vocab_size=64, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]], window_size=8,
-        initializer_range=0.3, max_position_embeddings=64,
-    )  # fmt: skip
-    model = GPTNeoForCausalLM(config).eval()
+    model = gpt_neo()
     short = [Tree((0, 5), ((7, 1), (8, 1)))]
     long = [Tree((0, *range(2, 14)), ((7, 9, 3, 1), (8, 1)))]
     assert why_apart(model, short) == ""

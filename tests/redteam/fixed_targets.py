@@ -8,7 +8,7 @@ import random
 import re
 
 from accord.models.completer import Ability, Completion
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.redteam.target import Budget, BudgetSpentError, Target
 from accord.scorers.refusal import RefusalScorer
 from accord.types import Message, Prompt

@@ -5,7 +5,7 @@ from fixed_targets import GOAL, TEXT, FixedTarget, judge, last, meets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.redteam.minimal import ddmin, minimal_form
 from accord.redteam.target import Budget, Target, user
 from accord.types import Message

@@ -5,7 +5,7 @@ import pytest
 from fixed_targets import ANSWER, GOAL, EmptyTarget, FixedTarget, FixedWriter, judge
 
 from accord.data.records import attempt_from_row, to_row
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.redteam.target import Budget, BudgetSpentError, Target, in_place, succeeded, user
 from accord.types import Message, Outcome, Score
 

@@ -13,7 +13,7 @@ from accord.errors import ModelError
 from accord.models.completer import Ability, Completion
 from accord.models.load import load_model
 from accord.models.local import LocalCompleter, white_box_of
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.redteam.attacks.gcg import Gcg, SuffixSearch
 from accord.redteam.attacks.genetic import Breeding, Genetic, Individual, scored_words
 from accord.redteam.attacks.soft_prompt import SoftPrompt, VectorSearch, continue_embeddings

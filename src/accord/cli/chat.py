@@ -16,7 +16,8 @@ def chat(
     """Talk to a model; an empty line or Ctrl-D ends. Text from a pipe is answered line by line."""
     from accord.models.chat import ChatFormat
     from accord.models.load import load_model
-    from accord.models.rollout import Sampling, generate
+    from accord.models.rollout import generate
+    from accord.models.sampling import Sampling
     from accord.types import Message
 
     loaded = load_model(run)

@@ -51,7 +51,7 @@ def evaluate_model(
     from accord.evals.inspect_suite import PREFIX, add_inspect
     from accord.evals.results import RESULTS, error_share
     from accord.models.opening import open_completer
-    from accord.models.rollout import Sampling
+    from accord.models.sampling import Sampling
     from accord.policy import load_policy
     from accord.recipes.dressed_goals import dress
     from accord.recipes.reporting import machine_facts

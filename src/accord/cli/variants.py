@@ -54,7 +54,7 @@ def findings_shrink(
 
 
 async def _shrunk(finding: Finding, completer: Completer, queries: int, max_new_tokens: int) -> Minimal:
-    from accord.models.rollout import Sampling
+    from accord.models.sampling import Sampling
     from accord.redteam.minimal import minimal_form
     from accord.redteam.target import Budget, Target
     from accord.scorers.refusal import RefusalScorer

@@ -18,7 +18,7 @@ from accord.evals.suite import Chosen, Dressed, Given, Problem, Question, Ranked
 from accord.models.completer import Ability, Completer, Completion, Request
 from accord.models.load import window
 from accord.models.local import LocalCompleter
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.runs.atomic import digest, write_text
 from accord.scorers.scorer import Scorer
 from accord.scorers.topic import held_to_subject

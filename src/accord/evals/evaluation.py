@@ -13,7 +13,7 @@ from accord.evals.results import Evaluation, SuiteResult, error_share, within, w
 from accord.evals.suite import Chosen, Dress, Given, Recorded, SkippedError, Suite, content_hash, limited
 from accord.models.completer import Completer
 from accord.models.local import LocalCompleter
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.policy.schema import Policy
 from accord.resolve import resolve
 from accord.runs.folder import Run

@@ -31,7 +31,7 @@ from accord.models.completer import Request
 from accord.models.load import load_model, window
 from accord.models.local import MAX_ROWS, LocalCompleter
 from accord.models.precision import Precision
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 
 DEFAULT_MAX_TOKENS = 512
 # Another value of these would change what is sampled, and cannot be had.

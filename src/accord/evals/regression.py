@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from accord.models.completer import Ability, Completer, Completion, Request
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.policy.schema import Policy
 from accord.scorers.scorer import Scorer
 from accord.stats.bootstrap import clustered_proportion

@@ -19,13 +19,14 @@ from accord.models.head import token_logps
 from accord.models.load import window
 from accord.models.packed import packed
 from accord.models.projection import Projection
-from accord.models.rollout import Sampling, generate
+from accord.models.rollout import generate
+from accord.models.sampling import Sampling
 from accord.models.sharing import batches, lay_out
 from accord.models.tree import Tree, answer_states, head_weight
 from accord.types import Attempt, Choice, Message, Progress, Prompt, Score, last_user_text
 
 # A part is written when it is done, and a kill costs one part: about 10 s of sampling on two cores.
-PART_ROWS = 64
+PART_ROWS = 128
 CHOICE_TOKENS = 2048
 
 

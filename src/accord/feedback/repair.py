@@ -21,7 +21,7 @@ from accord.data.messages import show
 from accord.errors import DataError
 from accord.feedback.review import Repair
 from accord.models.completer import Ability, Completer, Completion, Request
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.policy.schema import Hazard, Policy
 from accord.scorers.scorer import Scorer
 from accord.types import Conversation, Finding, Message, Outcome, Prompt, Transcript, acceptable, last_user_text

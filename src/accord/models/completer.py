@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.types import Conversation
 
 

@@ -42,7 +42,7 @@ class GatedUnit(Fused):
 
     def __call__(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Return the unit's output. Shape as x."""
-        return cast(Tensor, self.down(_Gate.apply(self.gate_up(x))))  # type: ignore[no-untyped-call]
+        return cast(Tensor, self.down(_applied(_Gate, self.gate_up(x))))
 
 
 class RotatedAttention(Fused):
@@ -65,7 +65,7 @@ class RotatedAttention(Fused):
         module = self.module
         heads = [width // module.head_dim for width in self.qkv.widths]
         qkv = self.qkv(hidden_states)
-        q, k, v = _Rotate.apply(qkv.view(*qkv.shape[:-1], -1, module.head_dim), *position_embeddings, heads)  # type: ignore[no-untyped-call]
+        q, k, v = _applied(_Rotate, qkv.view(*qkv.shape[:-1], -1, module.head_dim), *position_embeddings, heads)
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         if cache is not None:
             k, v = cache.update(k, v, module.layer_idx, kwargs=more)
@@ -85,7 +85,7 @@ class RootMeanSquare(Fused):
 
     def __call__(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Return the normalised states. Shape as x."""
-        return cast(Tensor, _Norm.apply(x, self.weight, self.epsilon))  # type: ignore[no-untyped-call]
+        return cast(Tensor, _applied(_Norm, x, self.weight, self.epsilon))
 
 
 def fused(module: nn.Module) -> Fused | None:
@@ -98,6 +98,23 @@ def fused(module: nn.Module) -> Fused | None:
     if type(module) is LlamaRMSNorm:
         return RootMeanSquare(module)
     return None
+
+
+class _Nothing:
+    """What a forward pass keeps for a backward pass that will not come."""
+
+    def save_for_backward(self, *_: Tensor) -> None:
+        """Keep nothing."""
+
+
+_NOTHING = _Nothing()
+
+
+def _applied(function: type[torch.autograd.Function], *given: Any) -> Any:
+    """Apply a function; without autograd around it where no gradient can be asked for: a decoding step has hundreds of them."""
+    if torch.is_inference_mode_enabled():
+        return function.forward(_NOTHING, *given)
+    return function.apply(*given)  # type: ignore[no-untyped-call]
 
 
 class _Gate(torch.autograd.Function):

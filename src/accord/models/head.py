@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from accord.models.kernels import divergence, norm_entropy, softmax_norm_entropy, softmax_times
 from accord.models.projection import Projection
 from accord.models.tree import head_weight
+from accord.objectives.kl import kl_full
 
 CHUNK_ROWS = 256
 # Rows a chunk where the head is trained: its gradient, as large as itself, is added to once a chunk.
@@ -96,6 +97,21 @@ def forward_kl(
 
         return _chunked(rows, hidden_ND, given, reference_ND, without_NS)
     return cast(Tensor, _FrozenHeadKL.apply(hidden_ND, _projection(given), reference_ND, reference, without_NS))  # type: ignore[no-untyped-call]
+
+
+def reverse_kl(hidden_ND: Tensor, head: Head, reference_ND: Tensor, reference_head: Head) -> Tensor:
+    """Return KL(model || reference) over the full vocabulary at each position, in fp32 nats. Shape [N].
+
+    As `forward_kl`, the other way round: what leaves the reference is charged by how much the model says it.
+    """
+    given, reference = _now(head), _projection(_now(reference_head))
+    if isinstance(given, Tensor) and given.requires_grad:
+
+        def rows(h: Tensor, w: Tensor, r: Tensor) -> Tensor:
+            return kl_full(F.linear(h, w).float(), reference.forward(r).float())
+
+        return _chunked(rows, hidden_ND, given, reference_ND)
+    return cast(Tensor, _FrozenHeadReverseKL.apply(hidden_ND, _projection(given), reference_ND, reference))  # type: ignore[no-untyped-call]
 
 
 def _without(logits_NV: Tensor, without_NS: Tensor) -> Tensor:
@@ -214,3 +230,27 @@ class _FrozenHeadKL(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         (slope_ND,) = ctx.saved_tensors
         return (grads[0][:, None] * slope_ND).to(slope_ND.dtype), None, None, None, None
+
+
+class _FrozenHeadReverseKL(torch.autograd.Function):
+    """d KL(q || p) / d h = (q (log q - log p - KL)) W, with q the model's distribution and p the reference's."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, head: Projection, reference_ND: Tensor, reference: Projection) -> Tensor:
+        kl_N = torch.empty(hidden_ND.shape[0], dtype=torch.float32, device=hidden_ND.device)
+        slope_ND = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
+        for start in range(0, hidden_ND.shape[0], CHUNK_ROWS):
+            rows = slice(start, start + CHUNK_ROWS)
+            own = F.log_softmax(head.forward(hidden_ND[rows]).float(), -1)
+            lead = own - F.log_softmax(reference.forward(reference_ND[rows]).float(), -1)
+            said = own.exp_()
+            kl_N[rows] = (said * lead).sum(-1)
+            if slope_ND is not None:
+                slope_ND[rows] = head.transpose((said * (lead - kl_N[rows, None])).to(hidden_ND.dtype))
+        ctx.save_for_backward(slope_ND)
+        return kl_N
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
+        (slope_ND,) = ctx.saved_tensors
+        return (grads[0][:, None] * slope_ND).to(slope_ND.dtype), None, None, None

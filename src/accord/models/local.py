@@ -20,12 +20,13 @@ from accord.models.head import token_logps
 from accord.models.load import LoadedModel, window
 from accord.models.packed import packed
 from accord.models.projection import Projection
-from accord.models.rollout import Sampling, generate
+from accord.models.rollout import generate
+from accord.models.sampling import Sampling
 from accord.models.sharing import batches, lay_out
 from accord.models.tree import FORWARD_TOKENS, Tree, answer_states, head_weight
 from accord.types import Conversation
 
-MAX_ROWS = 64
+MAX_ROWS = 128
 _T = TypeVar("_T")
 
 

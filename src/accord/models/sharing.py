@@ -56,7 +56,7 @@ def why_apart(model: nn.Module, trees: Sequence[Tree]) -> str:
     """
     decoder = decoder_of(model)
     longest = max(t.longest for t in trees)
-    if reason := _by_configuration(decoder, longest):
+    if reason := why_by_configuration(decoder, longest):
         return reason
     trial = _tried.get(decoder, _Trial("", 0))
     if not trial.reason and longest > trial.longest and (len(trees) > 1 or len(trees[0].answers) > 1):
@@ -89,7 +89,8 @@ def positions(model: nn.Module, trees: Sequence[Tree]) -> tuple[int, int]:
     return len(rows) * width, len(rows) * n_prefix + sum(t.length - n_prefix for t in trees)
 
 
-def _by_configuration(decoder: Any, longest: int) -> str:
+def why_by_configuration(decoder: Any, longest: int) -> str:
+    """Return why a model cannot share a prompt, as far as its configuration tells; an empty text where it does not."""
     config = decoder.config
     if "position_ids" not in inspect.signature(decoder.forward).parameters:
         return f"{config.model_type} takes no positions, so that they cannot restart where an answer begins"

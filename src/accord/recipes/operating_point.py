@@ -10,7 +10,7 @@ from pathlib import Path
 from accord.errors import DataError
 from accord.evals.runner import Scorer, Setting, attempt_prompts
 from accord.models.adapters import scaled
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.recipes.training import Trainee
 from accord.report.evidence import CurvePoint
 from accord.stats import LogisticLine, clustered_proportion, logistic_line

@@ -23,7 +23,7 @@ from accord.evals.summary import ChoiceResult, Condition
 from accord.feedback.own_failures import own_failures
 from accord.models.adapters import scaled
 from accord.models.load import LoadedModel
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.policy import Policy, system_prompt
 from accord.recipes.material import Material
 from accord.recipes.operating_point import Curve, choose_prompts, choose_scale, measure_curve

@@ -23,7 +23,7 @@ from pathlib import Path
 from accord.errors import DataError, SettingsError
 from accord.models.coalesce import Coalescer
 from accord.models.completer import Completer, Completion, Request
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.policy.schema import Policy
 from accord.redteam.attack import Attack
 from accord.redteam.bandit import Bandit, Cell, uniform_order

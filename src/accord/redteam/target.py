@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from accord.errors import AccordError
 from accord.models.completer import Ability, Completer, Completion, Request
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.types import Attempt, Conversation, Message, Outcome, Prompt, Score, Transcript
 
 Judge = Callable[[Transcript], Awaitable[Score]]

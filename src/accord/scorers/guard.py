@@ -16,7 +16,8 @@ from jinja2 import TemplateError
 
 from accord.models.chat import ChatFormat
 from accord.models.load import LoadedModel, window
-from accord.models.rollout import Sampling, generate
+from accord.models.rollout import generate
+from accord.models.sampling import Sampling
 from accord.policy.schema import Policy
 from accord.scorers.blank import blank
 from accord.scorers.label_tokens import label_shares, ready

@@ -15,7 +15,7 @@ from typing import Literal
 from accord.models.chat import ChatFormat
 from accord.models.completer import Completer, Request
 from accord.models.load import LoadedModel
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.scorers.label_tokens import label_shares
 from accord.scorers.quoting import MARKED, mark_of
 from accord.scorers.remote import MAX_NEW_TOKENS, form_asked

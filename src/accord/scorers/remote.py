@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from accord.models.completer import Completer, Request
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.policy.rubric import NO, YES, Rubric, rubric
 from accord.policy.schema import Policy
 from accord.scorers.blank import blank

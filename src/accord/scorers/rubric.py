@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from accord.errors import DataError
 from accord.models.chat import ChatFormat
 from accord.models.load import LoadedModel, window
-from accord.models.rollout import Sampling, generate
+from accord.models.rollout import generate
+from accord.models.sampling import Sampling
 from accord.policy.rubric import NO, YES, Rubric, rubric
 from accord.policy.schema import Policy
 from accord.scorers.blank import blank

@@ -9,7 +9,7 @@ from fixed_targets import judge
 
 from accord.data.records import attempt_from_row, read_prompts, to_row
 from accord.models.local import LocalCompleter
-from accord.models.rollout import Sampling
+from accord.models.sampling import Sampling
 from accord.redteam.target import Budget, Target
 from accord.resolve import names_in, resolve
 from accord.starter import verify_path
