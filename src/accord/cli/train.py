@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from accord.cli.numbers import told
+from accord.cli.objectives import with_own_options
 from accord.cli.options import LAYERS_HELP, Checkpointing, Layers, Method, Model, PrecisionName, Rank, Seed, Track
 from accord.cli.progress import is_main_process
 
@@ -215,42 +216,17 @@ def train_kto(
 
 def pair_commands() -> Iterator[tuple[str, Callable[..., None]]]:
     """Return a verb for each objective on pairs, whose own options stand beside the shared ones."""
-    from accord.resolve import names_in, options_of, resolve
+    from accord.resolve import names_in, resolve
 
     for name in names_in("accord.objectives"):
         loss = resolve("accord.objectives", name)
         if next(iter(inspect.signature(loss).parameters)) == "pairs":
-            yield name.replace("_", "-"), _pair_command(name, loss, options_of(loss))
-
-
-def _pair_command(name: str, loss: Callable[..., Any], options: Mapping[str, inspect.Parameter]) -> Callable[..., None]:
-    shared = [
-        p
-        for p in inspect.signature(_train_pairs, eval_str=True).parameters.values()
-        if p.name not in ("objective", "options")
-    ]
-    own = [
-        inspect.Parameter(
-            option,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=p.default,
-            annotation=Annotated[float, typer.Option(help=f"{name}'s {option.replace('_', ' ')}.")],
-        )
-        for option, p in options.items()
-    ]
-
-    def command(**given: Any) -> None:
-        values = {option: given.pop(option) for option in options}
-        _train_pairs(**given, objective=name, options=values)
-
-    parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in shared), *own]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    module = inspect.getmodule(loss)
-    command.__doc__ = (
-        f"{(module.__doc__ or '').strip()}\n\nTrains on comparisons; with --dev, prints held-out accuracy."
-    )
-    return command
+            yield (
+                name.replace("_", "-"),
+                with_own_options(
+                    _train_pairs, name, loss, "Trains on comparisons; with --dev, prints held-out accuracy."
+                ),
+            )
 
 
 def _show(facts: Mapping[str, Any], held_out: HeldOut | None, json_: bool) -> None:

@@ -20,13 +20,17 @@ FileKind = Literal["comparisons", "ratings", "demonstrations", "prompts", "conve
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One usable row. `answers`: chosen and rejected, one rated or demonstrated answer, or none. `label`: what balance counts."""
+    """One usable row. `answers`: chosen and rejected, one rated or demonstrated answer, or none. `label`: what balance counts.
+
+    `clause` is the policy's that a demonstration or prompt cites.
+    """
 
     line: int
     id: str
     messages: Conversation
     answers: tuple[str, ...]
     label: str = ""
+    clause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,9 @@ def _plain_prompt(row: Row) -> Example:
 
 def _demonstrated(row: Row) -> Example:
     prompt, answer = prompt_from_row(row.data)
-    return Example(row.line, prompt.id, prompt.messages, () if answer is None else (answer,), prompt.kind)
+    return Example(
+        row.line, prompt.id, prompt.messages, () if answer is None else (answer,), prompt.kind, prompt.clause
+    )
 
 
 def _conversation(row: Row) -> Example:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from accord.objectives.advantages import grpo_advantages
 from accord.objectives.policy_gradient import Samples, clip_metrics, token_losses, token_mean
 from accord.objectives.reduction import Losses
 
 NEEDS = ("logps", "old_logps", "advantages")
+ADVANTAGES = grpo_advantages
+KL_IN = "loss"
 
 
 def dapo(samples: Samples, clip: float = 0.2, clip_high: float = 0.28) -> Losses:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from accord.objectives.advantages import grpo_advantages
 from accord.objectives.policy_gradient import Samples, clip_metrics, token_losses
 from accord.objectives.reduction import Losses, masked_sum
 
 NEEDS = ("logps", "old_logps", "advantages")
+ADVANTAGES = partial(grpo_advantages, scaled=False)
+KL_IN = "loss"
 
 
 def dr_grpo(samples: Samples, max_tokens: int, clip: float = 0.2) -> Losses:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from accord.objectives.advantages import grpo_advantages
 from accord.objectives.policy_gradient import Samples, clipped, mean_of_answer
 from accord.objectives.reduction import Losses
 
 NEEDS = ("logps", "old_logps", "advantages")
+ADVANTAGES = grpo_advantages
+KL_IN = "loss"
 
 
 def gspo(samples: Samples, clip: float = 3e-4, clip_high: float = 4e-4) -> Losses:

@@ -24,9 +24,14 @@ def truncated_weights(old_logps_BT: Tensor, sampled_logps_BT: Tensor, most: floa
 
 @torch.no_grad()
 def mismatch(old_logps_BT: Tensor, sampled_logps_BT: Tensor, mask_BT: Tensor) -> float:
-    """Return the mean difference, without its sign, of the two probabilities of a sampled token: 0.02 is 2 points.
+    r"""Return the mean over the tokens of `token_mismatch`: what share of the probability the two put elsewhere."""
+    return float(masked_sum(token_mismatch(old_logps_BT, sampled_logps_BT), mask_BT).sum() / mask_BT.sum())
 
-    A difference of probabilities, not of their logarithms: what is all but impossible for both has a ratio of any size.
+
+@torch.no_grad()
+def token_mismatch(old_logps: Tensor, sampled_logps: Tensor) -> Tensor:
+    r"""Return |p_learner / p_engine - 1| / 2 of each sampled token, any shape.
+
+    Its mean over what the engine samples is the total variation of the two distributions, 1/2 \sum_y |p_learner(y) - p_engine(y)|.
     """
-    apart_BT = (old_logps_BT.exp() - sampled_logps_BT.exp()).abs()
-    return float(masked_sum(apart_BT, mask_BT).sum() / mask_BT.sum())
+    return ((old_logps - sampled_logps).exp() - 1).abs() / 2

@@ -1,5 +1,8 @@
 """What the losses of reinforcement learning see and share: the ratio to the model that sampled, the clip, the aggregation.
 
+Each loss's module says beside it, as its paper has it, how an answer is weighed (`ADVANTAGES`; None: token by token, by a value
+model) and where the penalty for leaving the reference stands (`KL_IN`: the reward or the loss).
+
 Shapes: B answers, T tokens, left-aligned.
 """
 
@@ -7,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from accord.objectives.reduction import Losses, masked_sum
+
+KLPlace = Literal["reward", "loss"]
 
 
 @dataclass(frozen=True, slots=True)

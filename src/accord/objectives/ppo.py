@@ -5,7 +5,9 @@ from __future__ import annotations
 from accord.objectives.policy_gradient import Samples, clip_metrics, token_losses, token_mean
 from accord.objectives.reduction import Losses
 
-NEEDS = ("logps", "old_logps", "advantages")
+NEEDS = ("logps", "old_logps", "advantages", "values")
+ADVANTAGES = None
+KL_IN = "reward"
 
 
 def ppo(samples: Samples, clip: float = 0.2, dual: float | None = None) -> Losses:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from accord.objectives.advantages import rloo_advantages
 from accord.objectives.policy_gradient import Samples, mean_of_answer
 from accord.objectives.reduction import Losses, masked_sum
 
 NEEDS = ("logps", "old_logps", "advantages")
+ADVANTAGES = rloo_advantages
+KL_IN = "reward"
 
 
 def rloo(samples: Samples) -> Losses:

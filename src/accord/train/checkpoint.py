@@ -28,6 +28,8 @@ class Position:
     skipped: int = 0
     skipped_in_a_row: int = 0
     seconds: float = 0.0
+    # What a run keeps beside that: numbers, text and tensors in dicts and lists.
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 def save(folder: Path, position: Position, parameters: Sequence[nn.Parameter], optimizer: Any) -> None:
@@ -42,6 +44,7 @@ def save(folder: Path, position: Position, parameters: Sequence[nn.Parameter], o
         "skipped_in_a_row": position.skipped_in_a_row,
         "seconds": position.seconds,
         "token_budget": position.token_budget,
+        "more": position.more,
     }
     if is_main():
         save_tensors(folder / NAME, kept)
@@ -61,7 +64,7 @@ def load(folder: Path, token_budget: int, parameters: Sequence[nn.Parameter], op
     optimizer.load_state_dict(_mapped(kept["optimizer"], own))
     torch.set_rng_state(kept["rng"])
     counts = {name: int(kept[name]) for name in ("step", "skipped", "skipped_in_a_row", "token_budget")}
-    return Position(logs=_logs(kept), seconds=float(kept["seconds"]), **counts)
+    return Position(logs=_logs(kept), seconds=float(kept["seconds"]), more=kept.get("more", {}), **counts)
 
 
 def read_logs(folder: Path) -> tuple[tuple[StepLog, ...], int, float]:

@@ -133,15 +133,8 @@ def fit(
         parameters = masters.parameters
         if not parameters:
             raise AccordError(f"{stage}: the model has no trainable weights")
-        optimizer = accelerator.prepare_optimizer(
-            torch.optim.AdamW(
-                parameters,
-                lr=settings.learning_rate,
-                weight_decay=settings.weight_decay,
-                fused=not is_sharded(model),  # one pass over weights and moments instead of ten
-            )
-        )
-        loop = _Loop(model, task, settings, accelerator, masters, optimizer, progress, stage)
+        optimizer = optimizer_of(model, parameters, settings, accelerator)
+        loop = Stepper(model, task, settings, accelerator, masters, optimizer, progress, stage)
         at = load(folder, settings.token_budget, parameters, optimizer)
         if not is_sharded(model):
             same_everywhere([p.data for p in parameters])
@@ -175,6 +168,20 @@ def fit(
     return TrainResult(tuple(at.logs), at.skipped, at.seconds)
 
 
+def optimizer_of(
+    model: nn.Module, parameters: Sequence[nn.Parameter], settings: TrainSettings, accelerator: Accelerator
+) -> Any:
+    """Return AdamW over these parameters."""
+    return accelerator.prepare_optimizer(
+        torch.optim.AdamW(
+            parameters,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=not is_sharded(model),  # one pass over weights and moments instead of ten
+        )
+    )
+
+
 @dataclass(slots=True)
 class _Sums:
     """What a step's micro-batches have added up: its loss, and of each metric the sum and the number of values."""
@@ -194,8 +201,8 @@ class _Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class _Loop:
-    """What every step of a run needs."""
+class Stepper:
+    """What every optimiser step of a run needs."""
 
     model: nn.Module
     task: Task

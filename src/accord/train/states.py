@@ -98,6 +98,14 @@ def freeze_states(
     return FrozenStates(first_layer, entering, last)
 
 
+def frozen_in_memory(model: nn.Module, trees: Sequence[Tree], first_layer: int) -> FrozenStates:
+    """As `freeze_states`, for rows that are soon done with: nothing is written, and no last states are kept."""
+    if not first_layer or why_apart(model, trees):
+        return NOTHING_FROZEN
+    shard = _shard(model, trees, range(len(trees)), first_layer, [False] * len(trees))
+    return FrozenStates(first_layer, shard["entering"], {})
+
+
 def _too_much(model: nn.Module, trees: Sequence[Tree], most_bytes: int) -> str:
     """Say why the states of all trees are not kept; an empty text where they are."""
     decoder = decoder_of(model)

@@ -1,0 +1,108 @@
+"""`accord train ppo|grpo|rloo|…`: one verb for each objective of reinforcement learning."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from accord.cli.objectives import with_own_options
+from accord.cli.options import JUDGE_HELP, Checkpointing, Layers, Model, PrecisionName, Rank, Seed, Track
+
+if TYPE_CHECKING:
+    from accord.types import Estimate
+
+REWARD_HELP = (
+    "What is learned from: reward:RUN, cost:RUN (turned round), FILE.py:NAME (a function of a transcript), or a judge: "
+    f"{JUDGE_HELP} "
+    "Several times to add them up, each NAME or WEIGHT*NAME."
+)
+
+
+def _reinforce(
+    data: Annotated[
+        Path, typer.Argument(help="Prompts (JSONL); of comparisons or demonstrations the prompts are taken.")
+    ],
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    reward: Annotated[list[str], typer.Option(help=REWARD_HELP)],
+    watcher: Annotated[str, typer.Option(help="A second reward that is shown and never trains.")] = "",
+    cost: Annotated[str, typer.Option(help="What an answer costs, the higher the worse: cost:RUN, or a judge.")] = "",
+    cost_limit: Annotated[float, typer.Option(help="What the mean cost may be.")] = 0.0,
+    model: Model = "starter",
+    steps: Annotated[int, typer.Option(min=1, help="Steps of sampling and learning.")] = 50,
+    prompts_per_step: Annotated[int, typer.Option(min=1, help="Prompts a step samples answers to.")] = 16,
+    group: Annotated[int, typer.Option(min=1, help="Answers to a prompt.")] = 8,
+    prompts_per_update: Annotated[int, typer.Option(min=1, help="Prompts an optimiser step takes up.")] = 16,
+    passes: Annotated[int, typer.Option(min=1, help="Passes over what a step sampled.")] = 1,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0.01, help="Of sampling.")] = 1.0,
+    top_p: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Sample only from the likeliest tokens up to this mass.")
+    ] = 1.0,
+    kl: Annotated[float, typer.Option(min=0.0, help="Weight of the divergence from the starting model.")] = 0.05,
+    kl_way: Annotated[str, typer.Option(help="How it is taken: k1, k2, k3, or full (over the vocabulary).")] = "k3",
+    kl_budget: Annotated[float, typer.Option(min=0.0, help="Nats an answer at which the run ends; 0: no limit.")] = 0.0,
+    entropy: Annotated[float, typer.Option(min=0.0, help="Weight of the entropy.")] = 0.0,
+    ptx_data: Annotated[
+        Path | None, typer.Option(help="Conversations that are learned beside (InstructGPT's ptx).")
+    ] = None,
+    ptx: Annotated[float, typer.Option(min=0.0, help="Their weight.")] = 1.0,
+    policy: Annotated[str, typer.Option(help="The policy of judges; the starter policy if none.")] = "",
+    learning_rate: Annotated[float, typer.Option(min=1e-12, help="The highest step size.")] = 1e-4,
+    rank: Rank = 16,
+    layers: Layers = "all",
+    checkpointing: Checkpointing = False,
+    precision: PrecisionName = "auto",
+    seed: Seed = 0,
+    track: Track = [],  # noqa: B006 (Typer reads it)
+    json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    *,
+    objective: str,
+    options: Mapping[str, float],
+) -> None:
+    from accord.cli.progress import make_progress
+    from accord.cli.tracking import tracked
+    from accord.recipes.online_run import OnlineAsked, run_online
+    from accord.recipes.settings import TrainingSettings, adapted_layers
+
+    settings = TrainingSettings(
+        model=model, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing, learning_rate=learning_rate,  # type: ignore[arg-type]
+        rows_per_step=prompts_per_update, **adapted_layers(layers, "lora"),
+    )  # fmt: skip
+    asked = OnlineAsked(
+        rewards=tuple(reward), cost=cost, cost_limit=cost_limit, watcher=watcher, steps=steps, prompts_per_step=prompts_per_step,
+        group=group, passes=passes, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, kl=kl, kl_way=kl_way,  # type: ignore[arg-type]
+        entropy=entropy, kl_budget=kl_budget, ptx=ptx if ptx_data else 0.0, policy=policy, options=dict(options),
+    )  # fmt: skip
+    facts, ends = run_online(objective, data, out, asked, settings, tracked(make_progress(), track, out), ptx_data)
+    if json_:
+        print(json.dumps({**facts, "scores": {name: asdict(e) for name, e in ends.items()}}))
+        return
+    for name, fact in facts.items():
+        print(f"{name}: {fact}")
+    for name, e in ends.items():
+        print(f"{name}: {_told(e)}")
+
+
+def _told(e: Estimate) -> str:
+    unscored = "".join(f"; {n} without: {why}" for why, n in e.unscored.items())
+    if e.value is None:
+        return f"not measured (n=0{unscored})"
+    span = "no interval" if e.low is None or e.high is None else f"[{e.low:.3f}, {e.high:.3f}]"
+    return f"{e.value:.3f} {span} (n={e.n} prompts{unscored}; {e.method})"
+
+
+def reinforcement_commands() -> Iterator[tuple[str, Callable[..., None]]]:
+    """Return a verb for each objective on sampled answers, whose own options stand beside the shared ones."""
+    from accord.resolve import names_in, resolve
+
+    for name in names_in("accord.objectives"):
+        loss = resolve("accord.objectives", name)
+        if next(iter(inspect.signature(loss).parameters)) == "samples":
+            what = "Samples answers to prompts, scores them, and learns from which were better."
+            yield name.replace("_", "-"), with_own_options(_reinforce, name, loss, what)

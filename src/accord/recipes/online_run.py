@@ -1,0 +1,260 @@
+"""`accord train ppo|grpo|rloo|…`: reinforcement learning on prompts, one run folder, one stage, one model."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal, get_args
+
+from torch import nn
+
+from accord.data.examples import read_examples
+from accord.data.jsonl import refuse
+from accord.data.messages import show
+from accord.errors import DataError, SettingsError
+from accord.models.adapters import scaled
+from accord.models.chat import ChatFormat
+from accord.models.load import load_model, published_name, window
+from accord.models.sampling import Sampling
+from accord.models.tree import Tree, decoder_of
+from accord.objectives.lagrangian import Multiplier
+from accord.policy import load_policy
+from accord.recipes.reporting import machine_facts
+from accord.recipes.settings import TrainingSettings
+from accord.recipes.training import (
+    OBJECTIVES,
+    Trainee,
+    check_window,
+    make_trainee,
+    plain_card,
+    save_model,
+    start_stage,
+)
+from accord.resolve import resolve
+from accord.runs.atomic import file_digest
+from accord.scorers.as_reward import cost_named, reward_named, weighted
+from accord.starter import policy_path
+from accord.stats import mean
+from accord.train.collect import Asked, Judges
+from accord.train.online import Kept, Learner, OnlineSettings, fit_online
+from accord.train.sampled import Penalties
+from accord.train.samples import ROLLOUTS, Sample, read_samples, step_file
+from accord.train.watch import StepLog
+from accord.train.weigh import Method
+from accord.types import Estimate, Kind, Progress, Prompt
+
+KLWays = Literal["k1", "k2", "k3", "full"]
+VALUE_HEAD = "value_head"
+# At the run's ends rewards are compared over so many steps: one step's prompts are too few to tell.
+ENDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineAsked:
+    """What a run was asked for beside what `TrainingSettings` say; everything that changes its result."""
+
+    rewards: tuple[str, ...]
+    cost: str = ""
+    cost_limit: float = 0.0
+    watcher: str = ""
+    steps: int = 50
+    prompts_per_step: int = 16
+    group: int = 8
+    passes: int = 1
+    max_new_tokens: int = 64
+    temperature: float = 1.0
+    top_p: float = 1.0
+    kl: float = 0.05
+    kl_way: KLWays = "k3"
+    entropy: float = 0.0
+    kl_budget: float = 0.0
+    ptx: float = 0.0
+    policy: str = ""
+    options: Mapping[str, float] = field(default_factory=dict)
+
+
+def run_online(
+    name: str,
+    data: Path,
+    out: Path,
+    asked: OnlineAsked,
+    settings: TrainingSettings,
+    progress: Progress,
+    ptx: Path | None = None,
+) -> tuple[dict[str, Any], dict[str, Estimate]]:
+    """Reinforce a model on the prompts of a file; return facts, and rewards at the run's beginning and end.
+
+    The reference is the model that training starts from.
+
+    Raises:
+        DataError: rows that cannot be used, or prompts that leave no room for an answer in the model's window.
+        SettingsError: an option cannot be.
+    """
+    method = method_named(name, asked.max_new_tokens, asked.options)
+    judges = _judges(asked)
+    loaded = load_model(settings.model, settings.precision)
+    trainee = make_trainee(loaded, settings)
+    prompts = read_asked(data, trainee.chat, window(loaded.model) - asked.max_new_tokens)
+    said = {
+        **settings.asked(),
+        "verb": f"train {name}",
+        "data": file_digest(data),
+        "ptx rows": file_digest(ptx) if ptx else "",
+        **asdict(asked),
+        "rewards": list(asked.rewards),
+    }
+    stage = start_stage(out, said, machine_facts(trainee), name, loaded)
+    learner = learner_of(trainee, by_value=method.advantages is None)
+    kept = None
+    if ptx is not None:
+        kept = Kept(conversation_trees(trainee, ptx), settings.rows_per_step, asked.ptx)
+    online = OnlineSettings(
+        steps=asked.steps,
+        prompts_per_step=asked.prompts_per_step,
+        group=asked.group,
+        prompts_per_update=settings.rows_per_step,
+        passes=asked.passes,
+        sampling=Sampling(asked.max_new_tokens, asked.temperature, settings.seed, asked.top_p),
+        penalties=Penalties(asked.kl, None if asked.kl_way == "full" else asked.kl_way, asked.entropy),
+        kl_budget=asked.kl_budget,
+        # Where nothing is to be learned nothing may move: no decay.
+        loop=replace(settings.dials(), weight_decay=0.0),
+    )
+    result = fit_online(learner, method, judges, prompts, online, stage.folder, progress, kept)
+    if not stage.done:
+        stage.finish({"seconds": result.seconds, "ended": result.ended})
+    card = plain_card(settings.model, f"{name} on {len(prompts)} prompts, rewarded by {judges.reward.name},")
+    save_model(trainee, out / "model", card, 1.0, published_name(settings.model, loaded))
+    facts = {
+        "prompts": len(prompts),
+        "reward": judges.reward.name,
+        "steps": len(result.steps),
+        "ended early": result.ended or "no",
+        "skipped optimiser steps": result.skipped,
+        "seconds": round(result.seconds, 1),
+        "rollouts": str(stage.folder / ROLLOUTS),
+        "model": str(out / "model"),
+    }
+    return facts, ends_of(stage.folder, result.steps, judges)
+
+
+def _judges(asked: OnlineAsked) -> Judges:
+    document = load_policy(asked.policy or policy_path())
+    cost = cost_named(asked.cost, document) if asked.cost else None
+    return Judges(
+        weighted(asked.rewards, document),
+        cost,
+        Multiplier(asked.cost_limit) if cost is not None else None,
+        reward_named(asked.watcher, document) if asked.watcher else None,
+    )
+
+
+def method_named(name: str, max_new_tokens: int, options: Mapping[str, float]) -> Method:
+    """Return a method by the name of its objective's module, which says how answers are weighed and where the penalty stands.
+
+    Raises:
+        SettingsError: there is none, or the objective is none of reinforcement learning.
+    """
+    loss = resolve(OBJECTIVES, name)
+    module = sys.modules[loss.__module__]
+    if next(iter(inspect.signature(loss).parameters)) != "samples":
+        raise SettingsError(f"objective '{name}' does not learn from sampled answers")
+    if "max_tokens" in inspect.signature(loss).parameters:
+        options = {**options, "max_tokens": max_new_tokens}
+    return Method(name, partial(loss, **options), module.ADVANTAGES, module.KL_IN)
+
+
+def learner_of(trainee: Trainee, by_value: bool) -> Learner:
+    """Return a trainee as the loop wants it; its reference is the model as it is now.
+
+    `by_value` gives it a value model: a head, trained with the rest, on the states that the language-model head reads.
+    """
+    model = trainee.model
+    value_head = None
+    if by_value:
+        value_head = nn.Linear(decoder_of(model).config.hidden_size, 1, device=trainee.loaded.device)
+        nn.init.zeros_(value_head.weight)
+        nn.init.zeros_(value_head.bias)
+        model.add_module(VALUE_HEAD, value_head)
+    if not hasattr(model, "peft_config"):
+        raise SettingsError(
+            "method full: reinforcement learning trains adapters so far, whose reference is the model without"
+        )
+    return Learner(
+        model,
+        trainee.head,
+        partial(scaled, model, 0.0),
+        trainee.chat.end_ids,
+        trainee.chat.decode,
+        trainee.first_layer,
+        value_head,
+    )
+
+
+def read_asked(data: Path, chat: ChatFormat, room: int) -> list[Asked]:
+    """Return the prompts of a file: of prompts, or of comparisons, demonstrations and ratings, whose answers are left out.
+
+    A prompt that stands there twice is taken once.
+
+    Raises:
+        DataError: rows cannot be used, or prompts are longer than `room` tokens.
+    """
+    examples = read_examples(data)
+    refuse(data, [(flaw.line, flaw.message) for flaw in examples.unusable])
+    found: dict[str, Asked] = {}
+    for e in examples.examples:
+        kind: Any = e.label if e.label in get_args(Kind) else "ordinary"
+        prompt = Prompt(e.id, e.messages, kind, e.clause, e.id, "train")
+        found.setdefault(show(e.messages), Asked(prompt, chat.prompt(e.messages)))
+    long = [f"{a.prompt.id} ({len(a.ids)} tokens)" for a in found.values() if len(a.ids) > room]
+    if long:
+        raise DataError(
+            f"{data}: {len(long)} of {len(found)} prompts leave no room for an answer: {', '.join(long[:5])}; the window leaves "
+            f"{room} tokens"
+        )
+    return list(found.values())
+
+
+def conversation_trees(trainee: Trainee, data: Path) -> list[Tree]:
+    """Return the rows of a file of conversations or demonstrations, each with its answer.
+
+    Raises:
+        DataError: rows cannot be used, or do not fit the model's window.
+    """
+    examples = read_examples(data)
+    refuse(data, [(flaw.line, flaw.message) for flaw in examples.unusable])
+    if any(len(e.answers) != 1 for e in examples.examples):
+        raise DataError(f"{data}: rows of {examples.kind}; expected conversations or demonstrations, an answer each")
+    rendered = [trainee.chat.render(e.messages, e.answers[0]) for e in examples.examples]
+    trees = [Tree(r.prompt, (r.answer,)) for r in rendered]
+    check_window(trees, trainee.loaded, [e.id for e in examples.examples])
+    return trees
+
+
+def ends_of(folder: Path, steps: Sequence[StepLog], judges: Judges) -> dict[str, Estimate]:
+    """Return the mean of each score over the answers of the first and the last steps, prompts as clusters."""
+    names = [reward.name for _, reward in judges.reward.parts]
+    names += [reward.name for reward in (judges.cost, judges.watcher) if reward is not None]
+    found: dict[str, Estimate] = {}
+    n = min(ENDS, len(steps) // 2) or 1
+    for label, numbers in ((f"first {n} steps", range(n)), (f"last {n} steps", range(len(steps) - n, len(steps)))):
+        samples = [s for number in numbers for s in read_samples(step_file(folder, number))]
+        for name in names:
+            found[f"{name}, {label}"] = _mean(samples, name)
+    return found
+
+
+def _mean(samples: Sequence[Sample], name: str) -> Estimate:
+    """Return the mean over prompts of their answers' mean: the answers of one prompt are not independent."""
+    by_prompt: dict[str, list[float]] = {}
+    for s in samples:
+        if (value := s.scores[name]) is not None:
+            by_prompt.setdefault(s.prompt, []).append(value)
+    e = mean([fmean(values) for values in by_prompt.values()])
+    return replace(e, unscored=dict(Counter(s.unscored[name] for s in samples if name in s.unscored)))

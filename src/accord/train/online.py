@@ -1,0 +1,359 @@
+"""The online loop: sample, score, weigh, learn, again.
+
+A step samples a group of answers to each of some prompts, scores them, weighs each against its group (or token by token, by a value
+model) and takes one or more optimiser steps on them. What is sampled is kept, an object an answer, in `rollouts/` of the stage's
+folder; a run that is gone on with reads from there what its model had sampled, and gives the bits of one that never stopped.
+
+An answer that could not be scored is left out and counted. The run ends early where no group tells answers apart any more, where
+the engine that samples and the model that learns have drifted apart, or where the budget of divergence is spent; why is said.
+
+Left out: generation that runs ahead of training.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from accord.errors import AccordError
+from accord.models.head import Head
+from accord.models.packed import packed
+from accord.models.peak import matrix_peak
+from accord.models.sampling import Sampling
+from accord.models.sharded import multiplied_in
+from accord.models.tree import Tree
+from accord.objectives.lagrangian import Multiplier
+from accord.train.checkpoint import Position, load, save
+from accord.train.collect import Asked, Judges, Source, collect
+from accord.train.imitation import Learned
+from accord.train.logps import Said, said_by
+from accord.train.masters import masters_of
+from accord.train.mixture import Mixture, Part
+from accord.train.offline import CHECKPOINT_EVERY_S, MOST_SKIPPED, Stepper, TrainSettings, optimizer_of, schedule
+from accord.train.sampled import Penalties, Reinforced, Weighed
+from accord.train.samples import Sample, measured_of, read_samples, step_file, write_samples
+from accord.train.states import NOTHING_FROZEN, FrozenStates, frozen_in_memory
+from accord.train.watch import Pace, StepLog, Work
+from accord.train.weigh import Estimates, Method, Sampled, weigh
+from accord.types import Progress
+
+# Steps in a row in which no group tells its answers apart; then the run ends.
+MOST_FLAT = 10
+# The share of the probability that the engine and the learner put elsewhere (total variation), over which the run ends.
+MOST_MISMATCH = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineSettings:
+    """The dials of the loop.
+
+    `kl` weighs the divergence from the reference, as `estimator` takes it (None: over the whole vocabulary). Of a step's prompts
+    `prompts_per_update` are taken up in one optimiser step, all of them `passes` times. `kl_budget` is how many nats an answer may
+    be from the reference, on average over a step, before the run ends (0: no limit).
+    """
+
+    steps: int = 50
+    prompts_per_step: int = 16
+    group: int = 8
+    prompts_per_update: int = 16
+    passes: int = 1
+    sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=64, temperature=1.0))
+    penalties: Penalties = field(default_factory=lambda: Penalties(kl=0.05))
+    estimates: Estimates = field(default_factory=Estimates)
+    kl_budget: float = 0.0
+    loop: TrainSettings = field(default_factory=lambda: TrainSettings(learning_rate=1e-4, weight_decay=0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Rows that are learned beside the reinforced ones, a few a step: InstructGPT's pretraining mix (ptx)."""
+
+    trees: Sequence[Tree]
+    rows_per_update: int
+    coefficient: float
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """The model that learns, and its reference: `reference()` is a context in which the same model says what the reference does."""
+
+    model: nn.Module
+    head: Head
+    reference: Callable[[], Any]
+    end_ids: frozenset[int]
+    decode: Callable[[Sequence[int]], str]
+    first_layer: int = 0
+    value_head: nn.Linear | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineResult:
+    """Every step's log, why the run ended before its last step (empty: it did not), and how long it took."""
+
+    steps: tuple[StepLog, ...]
+    ended: str
+    skipped: int
+    seconds: float
+
+
+def fit_online(
+    learner: Learner,
+    method: Method,
+    judges: Judges,
+    prompts: Sequence[Asked],
+    settings: OnlineSettings,
+    folder: Path,
+    progress: Progress,
+    kept: Kept | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> OnlineResult:
+    """Train the model's trainable weights in place; where `folder` holds a checkpoint, training goes on from it.
+
+    Raises:
+        AccordError: there are no prompts, nothing is trainable, no answer of a step could be scored, or 10 optimiser steps in a row
+            were not finite.
+    """
+    if not prompts:
+        raise AccordError("there is no prompt to sample answers to")
+    with masters_of(learner.model) as masters:
+        if not masters.parameters:
+            raise AccordError("the model has no trainable weights")
+        accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        optimizer = optimizer_of(learner.model, masters.parameters, settings.loop, accelerator)
+        run = _Run(learner, method, judges, prompts, settings, folder, progress, kept)
+        at = load(folder, settings.loop.token_budget, masters.parameters, optimizer)
+        run.take_up(at.more)
+        masters.publish()
+        peak = matrix_peak(multiplied_in(learner.model), masters.weights[0].device)
+        progress.start(method.name, settings.steps, "steps")
+        progress.advance(run.step)
+        began = saved = clock()
+        before = at.seconds
+        while run.step < settings.steps and not run.ended:
+            samples = run.sample(at.step)
+            with packed(learner.model):
+                measured, work = run.learn(
+                    samples,
+                    at,
+                    lambda task: Stepper(
+                        learner.model, task, settings.loop, accelerator, masters, optimizer, progress, method.name
+                    ),
+                )
+            run.step += 1
+            at.seconds = before + clock() - began
+            at.more = run.state()
+            pace = Pace(work, clock() - began, peak)
+            progress.measure(method.name, run.step - 1, {**measured, **pace.measured()})
+            progress.advance(1, _note(measured))
+            if clock() - saved >= CHECKPOINT_EVERY_S:
+                save(folder, at, masters.parameters, optimizer)
+                saved = clock()
+        progress.finish()
+        if run.ended:
+            progress.say(f"{method.name} ends after {run.step} of {settings.steps} steps: {run.ended}")
+        save(folder, at, masters.parameters, optimizer)
+    return OnlineResult(tuple(run.logs), run.ended, at.skipped, at.seconds)
+
+
+@dataclass(slots=True)
+class _Run:
+    learner: Learner
+    method: Method
+    judges: Judges
+    prompts: Sequence[Asked]
+    settings: OnlineSettings
+    folder: Path
+    progress: Progress
+    kept: Kept | None
+    step: int = 0
+    ended: str = ""
+    flat_in_a_row: int = 0
+    multiplier: Multiplier | None = None
+    logs: list[StepLog] = field(default_factory=list)
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """Go on from what a checkpoint kept of the loop."""
+        self.multiplier = self.judges.multiplier
+        if not state:
+            return
+        self.step, self.ended, self.flat_in_a_row = int(state["step"]), state["ended"], int(state["flat_in_a_row"])
+        self.logs = [StepLog(step, loss, metrics) for step, loss, metrics in state["logs"]]
+        if self.multiplier is not None:
+            log_lambda, costs = state["multiplier"]
+            self.multiplier = replace(self.multiplier, log_lambda=log_lambda, costs=tuple(costs))
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint is to keep of the loop."""
+        m = self.multiplier
+        return {
+            "step": self.step,
+            "ended": self.ended,
+            "flat_in_a_row": self.flat_in_a_row,
+            "logs": [(log.step, log.loss, dict(log.metrics)) for log in self.logs],
+            "multiplier": None if m is None else (m.log_lambda, list(m.costs)),
+        }
+
+    def sample(self, version: int) -> list[Sample]:
+        """Return the step's answers, scored: from the run's folder where they are there already."""
+        path = step_file(self.folder, self.step)
+        if path.exists():
+            return read_samples(path)
+        source = Source(self.learner.model, self.learner.end_ids, self.learner.decode, version)
+        samples = collect(
+            source, self.judges, self._prompts_of_step(), self.settings.group, self.settings.sampling, f"{self.step}/"
+        )
+        write_samples(path, samples)
+        return samples
+
+    def _prompts_of_step(self) -> list[Asked]:
+        """Return the step's prompts: each pass over all of them in an order of its own."""
+        n = min(self.settings.prompts_per_step, len(self.prompts))
+        per_pass = len(self.prompts) // n
+        turn, place = divmod(self.step, per_pass)
+        order = list(range(len(self.prompts)))
+        random.Random(f"{self.settings.loop.seed}/prompts/{turn}").shuffle(order)
+        return [self.prompts[i] for i in order[place * n : (place + 1) * n]]
+
+    def learn(
+        self, samples: Sequence[Sample], at: Position, stepper: Callable[[Any], Stepper]
+    ) -> tuple[dict[str, float], Work]:
+        """Take the step's optimiser steps; return what was measured, and the work that they came to."""
+        groups = self._groups(samples)
+        if not groups:
+            reasons = Counter(reason for s in samples for reason in s.unscored.values())
+            said = "; ".join(f"{n} {reason}" for reason, n in reasons.most_common(3))
+            raise AccordError(f"step {self.step}: not one of {len(samples)} answers could be scored ({said})")
+        trees = [Tree(asked.ids, tuple(s.ids for s in own)) for asked, own in groups]
+        states = NOTHING_FROZEN
+        if self.learner.first_layer:
+            states = frozen_in_memory(self.learner.model, trees, self.learner.first_layer)
+        old, reference = self._said(trees, states)
+        costs = self._costs(groups)
+        if self.multiplier is not None and costs is not None:
+            self.multiplier = self.multiplier.updated(fmean(c for own in costs for c in own))
+        rewards = [torch.tensor([s.reward for s in own], dtype=torch.float32) for _, own in groups]
+        measured: dict[str, float] = {}
+        if self.multiplier is not None and costs is not None:
+            rewards = [self.multiplier.combined(r, torch.tensor(c)) for r, c in zip(rewards, costs, strict=True)]
+            measured |= {"multiplier": self.multiplier.value, "cost": fmean(c for own in costs for c in own)}
+        sampled = [
+            Sampled(torch.tensor([x for s in own for x in s.logps]), [len(s.ids) for s in own]) for _, own in groups
+        ]
+        weighed, found = weigh(
+            self.method, rewards, sampled, old, reference, self.settings.penalties.kl, self.settings.estimates
+        )
+        measured |= found
+        task = self._task(trees, states, weighed)
+        loop = stepper(task)
+        work = Work()
+        first_log = len(at.logs)
+        self.learner.model.train()
+        prepared = task.prepare(self.learner.model)
+        for rows in self._updates(len(trees)):
+            rate = schedule(self.step, self.settings.steps, self.settings.loop.warmup)
+            work += loop.step(at, rows, rate, prepared)
+            if at.skipped_in_a_row == MOST_SKIPPED:
+                raise AccordError(f"{self.method.name}: {MOST_SKIPPED} optimiser steps in a row were not finite")
+        self.learner.model.eval()
+        logs = at.logs[first_log:]
+        # A checkpoint holds the loop's own logs; the optimiser steps' would be there twice.
+        del at.logs[first_log:]
+        names = {name for log in logs for name in log.metrics}
+        learned = {name: fmean(log.metrics[name] for log in logs if name in log.metrics) for name in sorted(names)}
+        measured |= measured_of(samples) | learned
+        self.logs.append(StepLog(self.step, fmean(log.loss for log in logs), measured))
+        self._see_whether_to_end(measured)
+        return {"loss": self.logs[-1].loss, **measured}, work
+
+    def _groups(self, samples: Sequence[Sample]) -> list[tuple[Asked, list[Sample]]]:
+        """Return each prompt's answers that have a reward; prompts without any are left out."""
+        asked = {a.prompt.id: a for a in self.prompts}
+        found: dict[str, list[Sample]] = {}
+        for s in samples:
+            if s.reward is not None and (self.judges.cost is None or s.scores[self.judges.cost.name] is not None):
+                found.setdefault(s.prompt, []).append(s)
+        return [(asked[id], own) for id, own in found.items()]
+
+    def _costs(self, groups: Sequence[tuple[Asked, list[Sample]]]) -> list[list[float]] | None:
+        if self.judges.cost is None:
+            return None
+        name = self.judges.cost.name
+        return [[c for s in own if (c := s.scores[name]) is not None] for _, own in groups]
+
+    def _said(self, trees: Sequence[Tree], states: FrozenStates) -> tuple[list[Said] | None, list[Said] | None]:
+        """Return what the learner says of its answers before it learns from them, and what the reference says, where needed."""
+        learner, settings = self.learner, self.settings
+        by_value = self.method.advantages is None
+        kl = settings.penalties.kl
+        once = settings.passes == 1 and len(trees) <= settings.prompts_per_update
+        in_reward = self.method.kl_in == "reward" and kl > 0
+        old = reference = None
+        if by_value or in_reward or not once:
+            old = said_by(learner.model, trees, states, learner.head, learner.value_head)
+        if kl or settings.kl_budget:
+            whole = self.method.kl_in == "loss" and settings.penalties.estimator is None
+            with learner.reference():
+                reference = said_by(learner.model, trees, states, learner.head, with_states=whole)
+        return old, reference
+
+    def _task(self, trees: Sequence[Tree], states: FrozenStates, weighed: Sequence[Weighed]) -> Mixture:
+        learner = self.learner
+        part = Reinforced(
+            trees,
+            weighed,
+            learner.head,
+            self.method.loss,
+            # A penalty that is in the reward is not in the loss.
+            replace(self.settings.penalties, kl=self.settings.penalties.kl if self.method.kl_in == "loss" else 0.0),
+            learner.head,
+            learner.value_head if self.method.advantages is None else None,
+        )
+        if self.kept is None:
+            return Mixture(trees, [0] * len(trees), (part,), states)
+        beside = [*trees, *self.kept.trees]
+        parts: tuple[Part, ...] = (part, Learned(beside, learner.head, name="ptx", coefficient=self.kept.coefficient))
+        return Mixture(beside, [0] * len(trees) + [1] * len(self.kept.trees), parts, NOTHING_FROZEN)
+
+    def _updates(self, n: int) -> Iterator[list[int]]:
+        """Yield the rows of each optimiser step: the prompts in an order of its own each pass, and some rows beside."""
+        rng = random.Random(f"{self.settings.loop.seed}/updates/{self.step}")
+        for _ in range(self.settings.passes):
+            order = rng.sample(range(n), n)
+            for start in range(0, n, self.settings.prompts_per_update):
+                rows = order[start : start + self.settings.prompts_per_update]
+                if self.kept is not None:
+                    n_kept = len(self.kept.trees)
+                    rows += [n + i for i in rng.sample(range(n_kept), min(self.kept.rows_per_update, n_kept))]
+                yield rows
+
+    def _see_whether_to_end(self, measured: Mapping[str, float]) -> None:
+        flat = measured.get("flat_groups", 0.0) == 1.0
+        self.flat_in_a_row = self.flat_in_a_row + 1 if flat else 0
+        mismatch, kl = measured.get("rl/mismatch", 0.0), measured.get("kl", 0.0)
+        if self.flat_in_a_row == MOST_FLAT:
+            self.ended = (
+                f"in {MOST_FLAT} steps in a row all answers to a prompt were worth the same, so that there was nothing to learn; "
+                "take harder prompts, a finer reward or a higher temperature"
+            )
+        elif mismatch > MOST_MISMATCH:
+            self.ended = (
+                f"what samples and what learns put {mismatch:.1%} of a token's probability elsewhere, over {MOST_MISMATCH:.0%}: "
+                "what is learned would not be what was sampled"
+            )
+        elif self.settings.kl_budget and kl > self.settings.kl_budget:
+            self.ended = f"answers are {kl:.1f} nats from the reference, over the budget of {self.settings.kl_budget:g}"
+
+
+def _note(measured: Mapping[str, float]) -> str:
+    names = {"reward": "reward", "kl": "KL", "tokens": "tokens", "truncated": "cut", "cost": "cost"}
+    return ", ".join(f"{label} {measured[name]:.3g}" for name, label in names.items() if name in measured)
