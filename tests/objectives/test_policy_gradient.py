@@ -13,7 +13,7 @@ from accord.objectives.dapo import dapo
 from accord.objectives.dr_grpo import dr_grpo
 from accord.objectives.grpo import grpo
 from accord.objectives.gspo import gspo
-from accord.objectives.importance import mismatch, token_mismatch, truncated_weights
+from accord.objectives.importance import mismatch, truncated_weights
 from accord.objectives.kl import kl_estimate, kl_full, kl_loss
 from accord.objectives.policy_gradient import Samples, clipped, first_not_finite
 from accord.objectives.ppo import ppo
@@ -245,16 +245,17 @@ def test_a_value_that_moved_too_far_is_charged_even_where_it_is_right():
 
 
 def test_truncated_weights_and_mismatch_by_hand():
-    """Learner 0.5 and 0.9, engine 0.1 and 0.6: ratios 5 (cut to 2) and 1.5, half as far from 1 as 4 and 0.5."""
+    """Learner 0.5 and 0.9, engine 0.1 and 0.6: ratios 5 (cut to 2) and 1.5, apart by 0.4 and 0.3."""
     old, sampled = (t([math.log(a), math.log(b)]) for a, b in ((0.5, 0.9), (0.1, 0.6)))
     assert truncated_weights(old, sampled).tolist()[0] == pytest.approx([2, 1.5])
-    assert mismatch(old, sampled, torch.ones(1, 2, dtype=torch.bool)) == pytest.approx(1.125)
-    assert mismatch(old, t([math.log(0.1), NAN]), torch.tensor([[True, False]])) == pytest.approx(2)
+    off, kl = mismatch(old, sampled)
+    assert off.tolist()[0] == pytest.approx([0.4, 0.3])
+    assert kl.tolist()[0] == pytest.approx([4 - math.log(5), 0.5 - math.log(1.5)])
 
 
-def test_mismatch_is_the_total_variation_by_enumeration():
+def test_the_mean_mismatch_is_the_divergence_by_enumeration():
     p, q = t(0.5, 0.3, 0.2), t(0.4, 0.4, 0.2)
-    assert (q * token_mismatch(p.log(), q.log())).sum().item() == pytest.approx(0.1)
+    assert (q * mismatch(p.log(), q.log())[1]).sum().item() == pytest.approx((q * (q / p).log()).sum().item())
 
 
 @pytest.mark.parametrize("loss", LOSSES)

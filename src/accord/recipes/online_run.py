@@ -206,7 +206,9 @@ def read_asked(data: Path, chat: ChatFormat, room: int) -> list[Asked]:
         DataError: rows cannot be used, or prompts are longer than `room` tokens.
     """
     examples = read_examples(data)
-    refuse(data, [(flaw.line, flaw.message) for flaw in examples.unusable])
+    # What is wrong with answers alone matters to nobody who samples new ones; such a row is left out.
+    wrong = [flaw for flaw in examples.unusable if flaw.code not in ("empty-answer", "identical")]
+    refuse(data, [(flaw.line, flaw.message) for flaw in wrong])
     found: dict[str, Asked] = {}
     for e in examples.examples:
         kind: Any = e.label if e.label in get_args(Kind) else "ordinary"

@@ -49,8 +49,9 @@ from accord.types import Progress
 
 # Steps in a row in which no group tells its answers apart; then the run ends.
 MOST_FLAT = 10
-# The share of the probability that the engine and the learner put elsewhere (total variation), over which the run ends.
-MOST_MISMATCH = 0.02
+# How far the engine that samples and the model that learns may be apart before the run ends: the mean difference of a sampled
+# token's probability, and nats a token, for models that give no token much probability.
+MOST_MISMATCH, MOST_MISMATCH_KL = 0.02, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,21 +340,22 @@ class _Run:
     def _see_whether_to_end(self, measured: Mapping[str, float]) -> None:
         flat = measured.get("flat_groups", 0.0) == 1.0
         self.flat_in_a_row = self.flat_in_a_row + 1 if flat else 0
-        mismatch, kl = measured.get("rl/mismatch", 0.0), measured.get("kl", 0.0)
+        off, off_kl, kl = (measured.get(name, 0.0) for name in ("rl/mismatch", "rl/mismatch_kl", "rl/kl"))
         if self.flat_in_a_row == MOST_FLAT:
             self.ended = (
                 f"in {MOST_FLAT} steps in a row all answers to a prompt were worth the same, so that there was nothing to learn; "
                 "take harder prompts, a finer reward or a higher temperature"
             )
-        elif mismatch > MOST_MISMATCH:
+        elif off > MOST_MISMATCH or off_kl > MOST_MISMATCH_KL:
             self.ended = (
-                f"what samples and what learns put {mismatch:.1%} of a token's probability elsewhere, over {MOST_MISMATCH:.0%}: "
-                "what is learned would not be what was sampled"
+                f"what samples and what learns give a sampled token probabilities {off:.1%} apart on average, and are {off_kl:.3f} "
+                f"nats a token apart, over {MOST_MISMATCH:.0%} or {MOST_MISMATCH_KL:g} nats: what is learned would not be what was "
+                "sampled"
             )
         elif self.settings.kl_budget and kl > self.settings.kl_budget:
             self.ended = f"answers are {kl:.1f} nats from the reference, over the budget of {self.settings.kl_budget:g}"
 
 
 def _note(measured: Mapping[str, float]) -> str:
-    names = {"reward": "reward", "kl": "KL", "tokens": "tokens", "truncated": "cut", "cost": "cost"}
+    names = {"reward": "reward", "rl/kl": "KL", "tokens": "tokens", "truncated": "cut", "cost": "cost"}
     return ", ".join(f"{label} {measured[name]:.3g}" for name, label in names.items() if name in measured)

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 
 from accord.models.head import Head, reverse_kl, token_logps
 from accord.models.tree import Tree, TreeBatch
-from accord.objectives.importance import token_mismatch, truncated_weights
+from accord.objectives.importance import mismatch, truncated_weights
 from accord.objectives.kl import Estimator, kl_loss
 from accord.objectives.policy_gradient import Samples, mean_of_answer
-from accord.objectives.reduction import Losses, Totals
+from accord.objectives.reduction import Losses, Totals, masked_sum
 from accord.objectives.value import value
 from accord.train.imitation import count
 from accord.train.mixture import Part
@@ -90,8 +90,8 @@ class Reinforced(Part):
         given_AT = of("old_logps")
         old_AT = logps_AT.detach() if given_AT is None else given_AT
         extra_AT = torch.zeros_like(logps_AT)
+        ref_AT = of("ref_logps")
         if self.penalties.kl:
-            ref_AT = of("ref_logps")
             if self.penalties.estimator is None:
                 assert self.ref_head is not None
                 ref_ND = torch.cat([self.weighed[i].ref_states for i in rows]).to(hidden_ND.device)  # type: ignore[misc]
@@ -105,10 +105,15 @@ class Reinforced(Part):
             extra_AT = extra_AT + self.penalties.entropy * kl_loss(logps_AT, torch.zeros_like(logps_AT), old_AT, "k1")
         weights_AT = truncated_weights(old_AT, sampled_AT)
         samples = Samples(logps_AT, old_AT, advantages_AT, mask_AT, weights_AT, extra_AT)
-        apart_AT = token_mismatch(old_AT, sampled_AT)
-        losses = [
-            self.objective(samples).with_metrics(entropy=told.entropy_N, mismatch=mean_of_answer(apart_AT, samples))
-        ]
+        off_AT, kl_AT = mismatch(old_AT, sampled_AT)
+        metrics = {
+            "entropy": told.entropy_N,
+            "mismatch": mean_of_answer(off_AT, samples),
+            "mismatch_kl": mean_of_answer(kl_AT, samples),
+        }
+        if ref_AT is not None:
+            metrics["kl"] = masked_sum(logps_AT.detach() - ref_AT, mask_AT)
+        losses = [self.objective(samples).with_metrics(**metrics)]
         if self.value_head is not None:
             values_N = F.linear(hidden_ND.float(), self.value_head.weight.float(), self.value_head.bias).squeeze(-1)
             old_values_AT, returns_AT = of("old_values"), of("returns")

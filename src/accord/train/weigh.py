@@ -57,17 +57,15 @@ def weigh(
 ) -> tuple[list[Weighed], dict[str, float]]:
     """Return what is learned of each prompt's answers, whose `rewards` have shape [S].
 
-    Beside it what was measured: the divergence from the reference an answer (`kl`, nats), and of how many prompts all answers were
-    worth the same (`flat_groups`; no value where a value model weighs, which needs no group).
+    Beside it of how many prompts all answers were worth the same (`flat_groups`); nothing where a value model weighs, which needs no
+    group.
     """
     measured: dict[str, float] = {}
     penalties: list[Tensor] | None = None
-    if reference is not None:
-        now = [o.logps for o in old] if old is not None else [s.logps for s in sampled]
-        apart = [kl_estimate(n, r.logps, "k1") for n, r in zip(now, reference, strict=True)]
-        measured["kl"] = sum(float(x.sum()) for x in apart) / sum(len(s.lengths) for s in sampled)
-        if method.kl_in == "reward" and kl:
-            penalties = [kl * x for x in apart]
+    if method.kl_in == "reward" and kl:
+        assert old is not None
+        assert reference is not None
+        penalties = [kl * kl_estimate(o.logps, r.logps, "k1") for o, r in zip(old, reference, strict=True)]
     lengths = [s.lengths for s in sampled]
     returns: list[Tensor | None] = [None] * len(rewards)
     if method.advantages is None:
