@@ -20,8 +20,9 @@ from accord.recipes.online_run import method_named
 from accord.scorers.as_reward import ByFunction, Given, Weighted
 from accord.train.checkpoint import NAME
 from accord.train.collect import Asked, Judges
+from accord.train.learner import Learner, OnlineSettings
 from accord.train.offline import TrainSettings
-from accord.train.online import Kept, Learner, OnlineSettings, fit_online
+from accord.train.online import Kept, fit_online
 from accord.train.sampled import Penalties
 from accord.train.samples import read_samples, repetition, step_file
 from accord.types import Message, Prompt, Silent
@@ -47,7 +48,7 @@ def problem(method, first_layer=0, seed=0):
     model = add_lora(loaded, 4, first_layer)
     chat = ChatFormat(loaded.tokenizer)
     value_head = None
-    if method.advantages is None:
+    if method.needs_values:
         value_head = nn.Linear(32, 1)
         nn.init.zeros_(value_head.weight)
         nn.init.zeros_(value_head.bias)
@@ -93,7 +94,10 @@ def weights(learner):
     return {name: p.detach().clone() for name, p in learner.model.named_parameters() if p.requires_grad}
 
 
-@pytest.mark.parametrize("name", ["ppo", "grpo", "dr_grpo", "dapo", "gspo", "rloo", "reinforce_plus_plus"])
+METHODS = ["ppo", "grpo", "dr_grpo", "dapo", "gspo", "rloo", "reinforce_plus_plus", "rejection", "online-dpo"]
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_the_reward_rises(name, tmp_path):
     asked = settings(steps=40, group=8, prompts_per_step=6, prompts_per_update=6)
     _, result = run(name, tmp_path, asked)
@@ -103,8 +107,9 @@ def test_the_reward_rises(name, tmp_path):
     assert result.ended == ""
 
 
-@pytest.mark.parametrize("name", ["ppo", "grpo"])
-@pytest.mark.parametrize("first_layer", [0, 2])
+@pytest.mark.parametrize(
+    ("name", "first_layer"), [("ppo", 0), ("ppo", 2), ("grpo", 0), ("grpo", 2), ("rejection", 2), ("online-dpo", 0)]
+)
 def test_a_run_that_is_cut_off_and_gone_on_with_gives_the_same_bits(name, first_layer, tmp_path):
     """Cut while it scores the third step's answers, gone on with from the checkpoint of the second's end, rollouts and all."""
     asked = settings(steps=5, kl=0.1, passes=2, prompts_per_update=2)

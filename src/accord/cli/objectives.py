@@ -38,7 +38,8 @@ def with_own_options(verb: Callable[..., None], name: str, loss: Callable[..., A
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     module = inspect.getmodule(loss)
-    command.__doc__ = f"{(module.__doc__ or '').strip()}\n\n{what}"
+    about = "" if module is None or loss.__name__ == "<lambda>" else f"{(module.__doc__ or '').strip()}\n\n"
+    command.__doc__ = f"{about}{what}"
     return command
 
 

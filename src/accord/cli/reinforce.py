@@ -98,11 +98,17 @@ def _told(e: Estimate) -> str:
 
 
 def reinforcement_commands() -> Iterator[tuple[str, Callable[..., None]]]:
-    """Return a verb for each objective on sampled answers, whose own options stand beside the shared ones."""
+    """Return a verb for each objective on sampled answers, whose own options stand beside the shared ones, and two that choose."""
+    from accord.objectives.dpo import dpo
     from accord.resolve import names_in, resolve
+    from accord.train.methods import Imitate
 
     for name in names_in("accord.objectives"):
         loss = resolve("accord.objectives", name)
         if next(iter(inspect.signature(loss).parameters)) == "samples":
             what = "Samples answers to prompts, scores them, and learns from which were better."
             yield name.replace("_", "-"), with_own_options(_reinforce, name, loss, what)
+    what = "Samples answers to each prompt, scores them, and prefers the best to the worst."
+    yield "online-dpo", with_own_options(_reinforce, "online-dpo", dpo, what)
+    what = "Samples answers to each prompt, scores them, and learns the best as if it had been written."
+    yield Imitate().name, with_own_options(_reinforce, Imitate().name, lambda: None, what)

@@ -32,6 +32,7 @@ from accord.recipes.training import (
     Trainee,
     check_window,
     make_trainee,
+    pair_objective,
     plain_card,
     save_model,
     start_stage,
@@ -42,15 +43,18 @@ from accord.scorers.as_reward import cost_named, reward_named, weighted
 from accord.starter import policy_path
 from accord.stats import mean
 from accord.train.collect import Asked, Judges
-from accord.train.online import Kept, Learner, OnlineSettings, fit_online
+from accord.train.learner import Learner, Method, OnlineSettings
+from accord.train.methods import Imitate, Prefer, Reinforce
+from accord.train.online import Kept, fit_online
 from accord.train.sampled import Penalties
 from accord.train.samples import ROLLOUTS, Sample, read_samples, step_file
 from accord.train.watch import StepLog
-from accord.train.weigh import Method
 from accord.types import Estimate, Kind, Progress, Prompt
 
 KLWays = Literal["k1", "k2", "k3", "full"]
 VALUE_HEAD = "value_head"
+# Before an objective on pairs: the pairs are sampled.
+ONLINE = "online-"
 # At the run's ends rewards are compared over so many steps: one step's prompts are too few to tell.
 ENDS = 5
 
@@ -110,7 +114,7 @@ def run_online(
         "rewards": list(asked.rewards),
     }
     stage = start_stage(out, said, machine_facts(trainee), name, loaded)
-    learner = learner_of(trainee, by_value=method.advantages is None)
+    learner = learner_of(trainee, by_value=method.needs_values)
     kept = None
     if ptx is not None:
         kept = Kept(conversation_trees(trainee, ptx), settings.rows_per_step, asked.ptx)
@@ -156,18 +160,25 @@ def _judges(asked: OnlineAsked) -> Judges:
 
 
 def method_named(name: str, max_new_tokens: int, options: Mapping[str, float]) -> Method:
-    """Return a method by the name of its objective's module, which says how answers are weighed and where the penalty stands.
+    """Return a method: `rejection`, `online-` and an objective on pairs, or an objective of reinforcement learning.
+
+    The last one's module says how answers are weighed and where the penalty stands.
 
     Raises:
-        SettingsError: there is none, or the objective is none of reinforcement learning.
+        SettingsError: there is none, or the objective learns from something else.
     """
+    if name == "rejection":
+        return Imitate()
+    if name.startswith(ONLINE):
+        objective = pair_objective(name.removeprefix(ONLINE), **options)
+        return Prefer(name, objective.loss, objective.needs_reference)
     loss = resolve(OBJECTIVES, name)
     module = sys.modules[loss.__module__]
     if next(iter(inspect.signature(loss).parameters)) != "samples":
         raise SettingsError(f"objective '{name}' does not learn from sampled answers")
     if "max_tokens" in inspect.signature(loss).parameters:
         options = {**options, "max_tokens": max_new_tokens}
-    return Method(name, partial(loss, **options), module.ADVANTAGES, module.KL_IN)
+    return Reinforce(name, partial(loss, **options), module.ADVANTAGES, module.KL_IN)
 
 
 def learner_of(trainee: Trainee, by_value: bool) -> Learner:

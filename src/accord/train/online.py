@@ -12,6 +12,7 @@ Left out: generation that runs ahead of training.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import Counter
@@ -23,28 +24,23 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
 
 from accord.errors import AccordError
-from accord.models.head import Head
 from accord.models.packed import packed
 from accord.models.peak import matrix_peak
-from accord.models.sampling import Sampling
 from accord.models.sharded import multiplied_in
 from accord.models.tree import Tree
 from accord.objectives.lagrangian import Multiplier
 from accord.train.checkpoint import Position, load, save
 from accord.train.collect import Asked, Judges, Source, collect
 from accord.train.imitation import Learned
-from accord.train.logps import Said, said_by
+from accord.train.learner import Group, Learner, Lesson, Method, OnlineSettings
 from accord.train.masters import masters_of
-from accord.train.mixture import Mixture, Part
-from accord.train.offline import CHECKPOINT_EVERY_S, MOST_SKIPPED, Stepper, TrainSettings, optimizer_of, schedule
-from accord.train.sampled import Penalties, Reinforced, Weighed
+from accord.train.mixture import Mixture
+from accord.train.offline import CHECKPOINT_EVERY_S, MOST_SKIPPED, Stepper, optimizer_of, schedule
 from accord.train.samples import Sample, measured_of, read_samples, step_file, write_samples
-from accord.train.states import NOTHING_FROZEN, FrozenStates, frozen_in_memory
+from accord.train.states import NOTHING_FROZEN
 from accord.train.watch import Pace, StepLog, Work
-from accord.train.weigh import Estimates, Method, Sampled, weigh
 from accord.types import Progress
 
 # Steps in a row in which no group tells its answers apart; then the run ends.
@@ -55,46 +51,12 @@ MOST_MISMATCH, MOST_MISMATCH_KL = 0.02, 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class OnlineSettings:
-    """The dials of the loop.
-
-    `kl` weighs the divergence from the reference, as `estimator` takes it (None: over the whole vocabulary). Of a step's prompts
-    `prompts_per_update` are taken up in one optimiser step, all of them `passes` times. `kl_budget` is how many nats an answer may
-    be from the reference, on average over a step, before the run ends (0: no limit).
-    """
-
-    steps: int = 50
-    prompts_per_step: int = 16
-    group: int = 8
-    prompts_per_update: int = 16
-    passes: int = 1
-    sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=64, temperature=1.0))
-    penalties: Penalties = field(default_factory=lambda: Penalties(kl=0.05))
-    estimates: Estimates = field(default_factory=Estimates)
-    kl_budget: float = 0.0
-    loop: TrainSettings = field(default_factory=lambda: TrainSettings(learning_rate=1e-4, weight_decay=0.0))
-
-
-@dataclass(frozen=True, slots=True)
 class Kept:
     """Rows that are learned beside the reinforced ones, a few a step: InstructGPT's pretraining mix (ptx)."""
 
     trees: Sequence[Tree]
     rows_per_update: int
     coefficient: float
-
-
-@dataclass(frozen=True, slots=True)
-class Learner:
-    """The model that learns, and its reference: `reference()` is a context in which the same model says what the reference does."""
-
-    model: nn.Module
-    head: Head
-    reference: Callable[[], Any]
-    end_ids: frozenset[int]
-    decode: Callable[[Sequence[int]], str]
-    first_layer: int = 0
-    value_head: nn.Linear | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,38 +191,21 @@ class _Run:
         self, samples: Sequence[Sample], at: Position, stepper: Callable[[Any], Stepper]
     ) -> tuple[dict[str, float], Work]:
         """Take the step's optimiser steps; return what was measured, and the work that they came to."""
-        groups = self._groups(samples)
-        if not groups:
-            reasons = Counter(reason for s in samples for reason in s.unscored.values())
-            said = "; ".join(f"{n} {reason}" for reason, n in reasons.most_common(3))
-            raise AccordError(f"step {self.step}: not one of {len(samples)} answers could be scored ({said})")
-        trees = [Tree(asked.ids, tuple(s.ids for s in own)) for asked, own in groups]
-        states = NOTHING_FROZEN
-        if self.learner.first_layer:
-            states = frozen_in_memory(self.learner.model, trees, self.learner.first_layer)
-        old, reference = self._said(trees, states)
-        costs = self._costs(groups)
-        if self.multiplier is not None and costs is not None:
-            self.multiplier = self.multiplier.updated(fmean(c for own in costs for c in own))
-        rewards = [torch.tensor([s.reward for s in own], dtype=torch.float32) for _, own in groups]
-        measured: dict[str, float] = {}
-        if self.multiplier is not None and costs is not None:
-            rewards = [self.multiplier.combined(r, torch.tensor(c)) for r, c in zip(rewards, costs, strict=True)]
-            measured |= {"multiplier": self.multiplier.value, "cost": fmean(c for own in costs for c in own)}
-        sampled = [
-            Sampled(torch.tensor([x for s in own for x in s.logps]), [len(s.ids) for s in own]) for _, own in groups
-        ]
-        weighed, found = weigh(
-            self.method, rewards, sampled, old, reference, self.settings.penalties.kl, self.settings.estimates
-        )
-        measured |= found
-        task = self._task(trees, states, weighed)
+        groups, measured = self._groups(samples)
+        measured = {**measured_of(samples), **measured}
+        lesson = self.method.lesson(self.learner, groups, self.settings)
+        measured |= lesson.measured
+        if not lesson.trees:
+            self.logs.append(StepLog(self.step, math.nan, measured))
+            self._see_whether_to_end(measured)
+            return measured, Work()
+        task = self._task(lesson)
         loop = stepper(task)
         work = Work()
         first_log = len(at.logs)
         self.learner.model.train()
         prepared = task.prepare(self.learner.model)
-        for rows in self._updates(len(trees)):
+        for rows in self._updates(len(lesson.trees)):
             rate = schedule(self.step, self.settings.steps, self.settings.loop.warmup)
             work += loop.step(at, rows, rate, prepared)
             if at.skipped_in_a_row == MOST_SKIPPED:
@@ -271,59 +216,44 @@ class _Run:
         del at.logs[first_log:]
         names = {name for log in logs for name in log.metrics}
         learned = {name: fmean(log.metrics[name] for log in logs if name in log.metrics) for name in sorted(names)}
-        measured |= measured_of(samples) | learned
+        measured |= learned
         self.logs.append(StepLog(self.step, fmean(log.loss for log in logs), measured))
         self._see_whether_to_end(measured)
         return {"loss": self.logs[-1].loss, **measured}, work
 
-    def _groups(self, samples: Sequence[Sample]) -> list[tuple[Asked, list[Sample]]]:
-        """Return each prompt's answers that have a reward; prompts without any are left out."""
+    def _groups(self, samples: Sequence[Sample]) -> tuple[list[Group], dict[str, float]]:
+        """Return each prompt's answers that have a reward, and what they cost; prompts without any are left out."""
+        cost = self.judges.cost
         asked = {a.prompt.id: a for a in self.prompts}
         found: dict[str, list[Sample]] = {}
         for s in samples:
-            if s.reward is not None and (self.judges.cost is None or s.scores[self.judges.cost.name] is not None):
+            if s.reward is not None and (cost is None or s.scores[cost.name] is not None):
                 found.setdefault(s.prompt, []).append(s)
-        return [(asked[id], own) for id, own in found.items()]
+        if not found:
+            reasons = Counter(reason for s in samples for reason in s.unscored.values())
+            said = "; ".join(f"{n} {reason}" for reason, n in reasons.most_common(3))
+            raise AccordError(f"step {self.step}: not one of {len(samples)} answers could be scored ({said})")
+        groups = [
+            Group(asked[id], tuple(own), torch.tensor([s.reward for s in own], dtype=torch.float32))
+            for id, own in found.items()
+        ]
+        if cost is None or self.multiplier is None:
+            return groups, {}
+        costs = [torch.tensor([s.scores[cost.name] for s in g.samples]) for g in groups]
+        mean_cost = float(torch.cat(costs).mean())
+        self.multiplier = self.multiplier.updated(mean_cost)
+        combined = [
+            replace(g, rewards=self.multiplier.combined(g.rewards, c)) for g, c in zip(groups, costs, strict=True)
+        ]
+        return combined, {"multiplier": self.multiplier.value, "cost": mean_cost}
 
-    def _costs(self, groups: Sequence[tuple[Asked, list[Sample]]]) -> list[list[float]] | None:
-        if self.judges.cost is None:
-            return None
-        name = self.judges.cost.name
-        return [[c for s in own if (c := s.scores[name]) is not None] for _, own in groups]
-
-    def _said(self, trees: Sequence[Tree], states: FrozenStates) -> tuple[list[Said] | None, list[Said] | None]:
-        """Return what the learner says of its answers before it learns from them, and what the reference says, where needed."""
-        learner, settings = self.learner, self.settings
-        by_value = self.method.advantages is None
-        kl = settings.penalties.kl
-        once = settings.passes == 1 and len(trees) <= settings.prompts_per_update
-        in_reward = self.method.kl_in == "reward" and kl > 0
-        old = reference = None
-        if by_value or in_reward or not once:
-            old = said_by(learner.model, trees, states, learner.head, learner.value_head)
-        if kl or settings.kl_budget:
-            whole = self.method.kl_in == "loss" and settings.penalties.estimator is None
-            with learner.reference():
-                reference = said_by(learner.model, trees, states, learner.head, with_states=whole)
-        return old, reference
-
-    def _task(self, trees: Sequence[Tree], states: FrozenStates, weighed: Sequence[Weighed]) -> Mixture:
-        learner = self.learner
-        part = Reinforced(
-            trees,
-            weighed,
-            learner.head,
-            self.method.loss,
-            # A penalty that is in the reward is not in the loss.
-            replace(self.settings.penalties, kl=self.settings.penalties.kl if self.method.kl_in == "loss" else 0.0),
-            learner.head,
-            learner.value_head if self.method.advantages is None else None,
-        )
+    def _task(self, lesson: Lesson) -> Mixture:
+        trees, n = lesson.trees, len(lesson.trees)
         if self.kept is None:
-            return Mixture(trees, [0] * len(trees), (part,), states)
+            return Mixture(trees, [0] * n, (lesson.part,), lesson.states)
         beside = [*trees, *self.kept.trees]
-        parts: tuple[Part, ...] = (part, Learned(beside, learner.head, name="ptx", coefficient=self.kept.coefficient))
-        return Mixture(beside, [0] * len(trees) + [1] * len(self.kept.trees), parts, NOTHING_FROZEN)
+        ptx = Learned(beside, self.learner.head, name="ptx", coefficient=self.kept.coefficient)
+        return Mixture(beside, [0] * n + [1] * len(self.kept.trees), (lesson.part, ptx), NOTHING_FROZEN)
 
     def _updates(self, n: int) -> Iterator[list[int]]:
         """Yield the rows of each optimiser step: the prompts in an order of its own each pass, and some rows beside."""

@@ -100,7 +100,7 @@ def freeze_states(
 
 def frozen_in_memory(model: nn.Module, trees: Sequence[Tree], first_layer: int) -> FrozenStates:
     """As `freeze_states`, for rows that are soon done with: nothing is written, and no last states are kept."""
-    if not first_layer or why_apart(model, trees):
+    if not trees or not first_layer or why_apart(model, trees):
         return NOTHING_FROZEN
     shard = _shard(model, trees, range(len(trees)), first_layer, [False] * len(trees))
     return FrozenStates(first_layer, shard["entering"], {})

@@ -14,20 +14,8 @@ from torch import Tensor
 from accord.objectives.advantages import Advantages
 from accord.objectives.gae import gae, whitened
 from accord.objectives.kl import kl_estimate
-from accord.objectives.policy_gradient import KLPlace, Samples
-from accord.objectives.reduction import Losses
 from accord.train.logps import Said
 from accord.train.sampled import Weighed
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """An objective with its options filled in, and how its answers are weighed: `advantages` None is by a value model."""
-
-    name: str
-    loss: Callable[[Samples], Losses]
-    advantages: Callable[[Tensor, Tensor], Advantages] | None
-    kl_in: KLPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +27,7 @@ class Estimates:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class Answers:
     """One prompt's answers as they were sampled: log-probabilities [N], and how many tokens each has."""
 
     logps: Tensor
@@ -47,38 +35,35 @@ class Sampled:
 
 
 def weigh(
-    method: Method,
+    advantages: Callable[[Tensor, Tensor], Advantages] | None,
     rewards: Sequence[Tensor],
-    sampled: Sequence[Sampled],
+    sampled: Sequence[Answers],
     old: Sequence[Said] | None,
     reference: Sequence[Said] | None,
     kl: float,
     estimates: Estimates,
-) -> tuple[list[Weighed], dict[str, float]]:
+) -> list[Weighed]:
     """Return what is learned of each prompt's answers, whose `rewards` have shape [S].
 
-    Beside it of how many prompts all answers were worth the same (`flat_groups`); nothing where a value model weighs, which needs no
-    group.
+    `kl` weighs the penalty that is taken from the rewards; 0 where it stands in the loss. It needs what the learner said (`old`)
+    and what the reference says.
     """
-    measured: dict[str, float] = {}
     penalties: list[Tensor] | None = None
-    if method.kl_in == "reward" and kl:
+    if kl:
         assert old is not None
         assert reference is not None
         penalties = [kl * kl_estimate(o.logps, r.logps, "k1") for o, r in zip(old, reference, strict=True)]
     lengths = [s.lengths for s in sampled]
     returns: list[Tensor | None] = [None] * len(rewards)
-    if method.advantages is None:
+    if advantages is None:
         assert old is not None
-        advantages, found = _by_value(rewards, lengths, old, penalties, estimates)
+        weights, found = _by_value(rewards, lengths, old, penalties, estimates)
         returns = list(found)
     else:
-        advantages = _by_group(method.advantages, rewards, lengths, penalties)
-        # The penalty may tell apart what the rewards do not: flat is a group whose rewards are all the same.
-        measured["flat_groups"] = sum(bool((r == r[0]).all()) for r in rewards) / len(rewards)
-    weighed = [
+        weights = _by_group(advantages, rewards, lengths, penalties)
+    return [
         Weighed(
-            advantages=a,
+            advantages=weight,
             sampled_logps=s.logps,
             old_logps=None if old is None else old[i].logps,
             ref_logps=None if reference is None else reference[i].logps,
@@ -86,9 +71,8 @@ def weigh(
             returns=returns[i],
             old_values=None if old is None else old[i].values,
         )
-        for i, (a, s) in enumerate(zip(advantages, sampled, strict=True))
+        for i, (weight, s) in enumerate(zip(weights, sampled, strict=True))
     ]
-    return weighed, measured
 
 
 def _by_group(
