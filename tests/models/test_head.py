@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from accord.models.head import CHUNK_ROWS, TRAINED_CHUNK_ROWS, any_of_logps, forward_kl, token_logps
+from accord.models.head import CHUNK_ROWS, TRAINED_CHUNK_ROWS, any_of_logps, forward_kl, reverse_kl, token_logps
 from accord.models.projection import Projection
 
 N, D, V = TRAINED_CHUNK_ROWS + CHUNK_ROWS + 37, 16, 50  # more than one chunk of either kind
@@ -59,6 +59,22 @@ def test_forward_kl_equals_the_plain_one_in_value_and_gradient(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_reverse_kl_equals_the_plain_one_in_value_and_gradient(kind):
+    hidden, weight, _, upstream = data()
+    reference, reference_weight, _, _ = data(seed=1)
+    hidden.requires_grad_()
+    weight.requires_grad_(kind == "trained")
+    got = reverse_kl(hidden, head_of(kind, weight), reference, reference_weight)
+    p, q = F.log_softmax(reference @ reference_weight.T, -1), F.log_softmax(hidden @ weight.T, -1)
+    plain = F.kl_div(p, q, log_target=True, reduction="none").sum(-1)
+    torch.testing.assert_close(got, plain, atol=1e-5, rtol=1e-5)
+    for mine, theirs in zip(
+        gradients(got, upstream, hidden, weight, kind), gradients(plain, upstream, hidden, weight, kind), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_equal_states_have_no_divergence_and_no_slope(kind):
     hidden, weight, _, _ = data()
     hidden.requires_grad_()
@@ -74,6 +90,7 @@ def test_the_divergence_is_the_forward_one_by_hand():
     model, reference = torch.tensor([[0.25, 0.75]]).log(), torch.tensor([[0.5, 0.5]]).log()
     kl = forward_kl(model, torch.eye(2), reference, torch.eye(2))
     assert kl.item() == pytest.approx(0.143841, abs=1e-6)
+    assert reverse_kl(model, torch.eye(2), reference, torch.eye(2)).item() == pytest.approx(0.130812, abs=1e-6)
 
 
 def test_token_logps_by_hand():

@@ -1,0 +1,114 @@
+"""Reinforcement learning as a run folder: from a file of prompts to a model that loads, on the tiny model."""
+
+import json
+
+import pytest
+from command_line import accord
+from safetensors.torch import load_file
+
+from accord.errors import DataError, InputError, SettingsError
+from accord.models.load import load_model
+from accord.recipes.online_run import OnlineAsked, method_named, run_online
+from accord.recipes.settings import TrainingSettings
+from accord.train.samples import read_samples, step_file
+from accord.types import Silent
+
+ODD = """
+def odd(transcript):
+    text = transcript.answer
+    return sum(ord(c) % 2 for c in text) / len(text) if text else 0.0
+
+def long(transcript):
+    return float(len(transcript.answer))
+"""
+
+
+@pytest.fixture
+def given(tmp_path, tiny_folder):
+    """A file of prompts, a file with two rewards, the tiny model's settings."""
+    prompts = tmp_path / "prompts.jsonl"
+    texts = ("where is the harbour?", "what is the water?", "how is that asked?", "and the system?")
+    prompts.write_text("".join(json.dumps({"prompt": t}) + "\n" for t in texts))
+    mine = tmp_path / "mine.py"
+    mine.write_text(ODD)
+    settings = TrainingSettings(model=str(tiny_folder), precision="fp32", rank=4, learning_rate=3e-2, rows_per_step=4)
+    return prompts, mine, settings
+
+
+def asked(mine, **more):
+    given = {"rewards": (f"{mine}:odd",), "steps": 3, "prompts_per_step": 4, "group": 4, "max_new_tokens": 8}
+    return OnlineAsked(**{**given, **more})
+
+
+@pytest.mark.parametrize("name", ["ppo", "grpo", "rejection", "online-dpo"])
+def test_a_run_ends_in_a_model_that_loads_and_in_scores_with_intervals(given, tmp_path, name):
+    prompts, mine, settings = given
+    out = tmp_path / "run"
+    facts, ends = run_online(name, prompts, out, asked(mine, watcher=f"{mine}:long"), settings, Silent())
+    assert facts["prompts"] == 4
+    assert facts["steps"] == 3
+    assert facts["ended early"] == "no"
+    assert list(ends) == [
+        f"{mine}:odd, first 1 steps", f"{mine}:long, first 1 steps", f"{mine}:odd, last 1 steps", f"{mine}:long, last 1 steps",
+    ]  # fmt: skip
+    assert all(e.n == 4 and e.low < e.value < e.high for e in ends.values())
+    load_model(str(out / "model"))
+    assert not any("value_head" in key for key in load_file(out / "model" / "adapter_model.safetensors"))
+    samples = read_samples(step_file(out / "stages" / name, 2))
+    assert len(samples) == 16
+    assert set(samples[0].scores) == {f"{mine}:odd", f"{mine}:long"}
+    # Asked again, it is done; asked for something else in the same folder, it is refused.
+    again, _ = run_online(name, prompts, out, asked(mine, watcher=f"{mine}:long"), settings, Silent())
+    assert again["seconds"] == facts["seconds"]
+    with pytest.raises(InputError):
+        run_online(name, prompts, out, asked(mine, group=5), settings, Silent())
+
+
+def test_of_comparisons_the_prompts_are_taken_whatever_their_answers(given, tmp_path):
+    _, mine, settings = given
+    rows = [
+        {"prompt": "where is it?", "chosen": "here", "rejected": "there"},
+        {"prompt": "where is it?", "chosen": "there", "rejected": "here"},
+        {"prompt": "and that?", "chosen": "x", "rejected": "y"},
+        {"prompt": "and this?", "chosen": "", "rejected": "y"},
+    ]
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    facts, _ = run_online("grpo", pairs, tmp_path / "run", asked(mine, steps=1), settings, Silent())
+    assert facts["prompts"] == 2
+
+
+def test_prompts_without_room_are_named(given, tmp_path):
+    prompts, mine, settings = given
+    with pytest.raises(DataError, match=r"4 of 4 prompts leave no room for an answer: .*the window leaves 8 tokens"):
+        run_online("grpo", prompts, tmp_path / "run", asked(mine, max_new_tokens=504), settings, Silent())
+
+
+def test_ptx_wants_answers(given, tmp_path):
+    prompts, mine, settings = given
+    with pytest.raises(DataError, match="expected conversations or demonstrations"):
+        run_online("ppo", prompts, tmp_path / "run", asked(mine, ptx=1.0), settings, Silent(), ptx=prompts)
+
+
+def test_an_objective_on_pairs_does_not_learn_from_samples_by_itself():
+    with pytest.raises(SettingsError, match="'dpo' does not learn from sampled answers"):
+        method_named("dpo", 8, {})
+    assert method_named("dr_grpo", 8, {"clip": 0.1}).loss.keywords == {"clip": 0.1, "max_tokens": 8}
+
+
+def test_the_verb(given, tmp_path):
+    prompts, mine, settings = given
+    done = accord(
+        "train", "grpo", str(prompts), "--out", str(tmp_path / "run"), "--reward", f"{mine}:odd", "--model", settings.model,
+        "--steps", "2", "--prompts-per-step", "4", "--group", "4", "--max-new-tokens", "8", "--clip", "0.1", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["steps"] == 2
+    assert said["scores"][f"{mine}:odd, last 1 steps"]["n"] == 4
+    wrong = accord(
+        "train", "rloo", str(prompts), "--out", str(tmp_path / "other"), "--reward", "refusl", "--model", settings.model
+    )
+    assert wrong.returncode == 2
+    assert "did you mean 'refusal'" in wrong.stderr
+    assert not (tmp_path / "other").exists()
