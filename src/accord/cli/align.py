@@ -13,14 +13,20 @@ import typer
 from accord.cli.options import LAYERS_HELP, Method, Model, PrecisionName, Rank, Seed, Track
 
 RUNS = Path("runs")
+RECIPES = ("safety_round", "instructgpt")
 GATE_HELP = "End with exit code 1 where a release gate is not shown to be met; without it the report alone says so."
 
 
 def align(
     model: Model = "starter",
+    recipe: str = typer.Option(
+        "safety_round", help="safety_round, or instructgpt (demonstrations, reward model, PPO) on --comparisons."
+    ),
     policy: str = typer.Option("", help="A policy document (YAML); the starter policy if none."),
     demonstrations: str = typer.Option("", help="Demonstrations (JSONL); the starter's if none."),
     comparisons: str = typer.Option("", help="Comparisons added to DPO: prompt/chosen/rejected or hh-rlhf text."),
+    dev: str = typer.Option("", help="instructgpt: held-out comparisons to measure on."),
+    steps: int = typer.Option(None, min=1, help="instructgpt: steps of reinforcement learning."),
     out: Path = typer.Option(None, help="The run's folder; a new one under runs/ if none."),
     method: Method = "lora",
     precision: PrecisionName = "auto",
@@ -43,8 +49,28 @@ def align(
     json_: bool = typer.Option(False, "--json", help="Print the run's manifest as JSON at the end."),
 ) -> None:
     """Take a model through one complete round: probe, learn from demonstrations and own failures, verify, report."""
+    from accord.errors import SettingsError, nearest
     from accord.recipes.settings import AlignSettings, adapted_layers
 
+    if recipe not in RECIPES:
+        raise SettingsError(f"recipe '{recipe}' unknown{nearest(recipe, RECIPES)}; there are: {', '.join(RECIPES)}")
+    if recipe == "instructgpt":
+        from accord.cli import instructgpt
+        from accord.cli.progress import make_progress
+        from accord.cli.tracking import tracked
+
+        chosen = {
+            "model": model,
+            "precision": precision,
+            "comparisons": comparisons,
+            "dev": dev,
+            "limit": limit,
+            "seed": seed,
+        }
+        chosen |= {name: x for name, x in (("steps", steps), ("sft_epochs", sft_epochs)) if x is not None}
+        target = out or RUNS / time.strftime("instructgpt-%Y%m%d-%H%M%S")
+        instructgpt.run(target, chosen, dry_run, json_, tracked(make_progress(), track, target))
+        return
     given: dict[str, Any] = {
         "sft_epochs": sft_epochs,
         "retain": retain,

@@ -51,8 +51,8 @@ def read_material(settings: AlignSettings) -> Material:
             policy.clause(d.prompt.clause)
     assert_no_leak([d.prompt for d in demonstrations], verify)
     if settings.limit:
-        demonstrations = _first_of_each_kind(demonstrations, lambda d: d.prompt.kind, settings.limit)
-        verify = _first_of_each_kind(verify, lambda p: p.kind, settings.limit)
+        demonstrations = first_of_each_kind(demonstrations, lambda d: d.prompt.kind, settings.limit)
+        verify = first_of_each_kind(verify, lambda p: p.kind, settings.limit)
         choices = choices[: settings.limit]
     out = _held_out_units(demonstrations, settings.seed)
     held_out = tuple(d for d in demonstrations if _unit(d) in out)
@@ -81,7 +81,8 @@ def _held_out_units(demonstrations: Sequence[Demonstration], seed: int) -> set[s
     return out
 
 
-def _first_of_each_kind(rows: Sequence[Any], kind: Any, limit: int) -> list[Any]:
+def first_of_each_kind(rows: Sequence[Any], kind: Any, limit: int) -> list[Any]:
+    """Return the first `limit` rows of each kind, in order."""
     kept: list[Any] = []
     counts: dict[str, int] = {}
     for row in rows:

@@ -1,0 +1,170 @@
+"""Whether a reward is still true after it was learned from: by itself, by a model that never trained, and by what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from accord.data.records import read_choices, read_prompts
+from accord.evals.runner import Setting, answer_choices, attempt_prompts
+from accord.evals.summary import Condition, Rates, summarise
+from accord.models.chat import ChatFormat
+from accord.models.load import LoadedModel
+from accord.models.packed import packed
+from accord.models.projection import Projection
+from accord.models.reward import load_reward_model
+from accord.models.sampling import Sampling
+from accord.models.tree import Tree, head_weight
+from accord.policy import load_policy
+from accord.recipes.material import first_of_each_kind
+from accord.scorers.as_reward import ByNumber, Weighted
+from accord.scorers.refusal import RefusalScorer
+from accord.scorers.reward import RewardScorer
+from accord.starter import capability_path, policy_path, verify_path
+from accord.stats import mean
+from accord.train.collect import Asked, Judges, Source, collect
+from accord.train.logps import said_by
+from accord.train.samples import Sample, measured_of, read_samples, write_samples
+from accord.train.states import NOTHING_FROZEN
+from accord.types import Comparison, Estimate, Progress, Prompt
+
+# Answers to each held-out prompt, of either model.
+ANSWERS = 2
+ANSWER_TOKENS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Rewarded:
+    """One reward on held-out prompts: its mean before and after, the mean of each prompt's difference, and that in units of the
+    standard deviation of the rewards before.
+    """
+
+    before: Estimate
+    after: Estimate
+    difference: Estimate
+    deviation: float
+    in_deviations: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What was measured. `kl` is nats an answer from the model before to the model after, over answers of the model after.
+
+    `answers` holds, before and after, what one watches of answers; `rates` refusals, harmful compliance and capability.
+    """
+
+    reward: Rewarded
+    watcher: Rewarded
+    kl: Estimate
+    answers: dict[str, dict[str, float]]
+    rates: dict[str, Rates]
+
+
+def measure_truth(
+    before: LoadedModel,
+    after: LoadedModel,
+    rewards: tuple[Path, Path],
+    held_out: Sequence[Comparison],
+    max_new_tokens: int,
+    seed: int,
+    limit: int,
+    folder: Path,
+    progress: Progress,
+) -> Truth:
+    """Sample both models' answers to held-out prompts, and score them by the reward model and by the watcher (`rewards`)."""
+    reward, watcher = (ByNumber(RewardScorer(load_reward_model(str(path)), "reward")) for path in rewards)
+    judges = Judges(Weighted(((1.0, reward),)), watcher=watcher)
+    sampling = Sampling(max_new_tokens, 1.0, seed)
+    chat = ChatFormat(before.tokenizer)
+    prompts = [Prompt(c.id, c.messages, "ordinary", c.clause, c.family, "verify") for c in held_out]
+    asked = [Asked(p, chat.prompt(p.messages)) for p in prompts]
+    samples: dict[str, list[Sample]] = {}
+    for name, loaded in (("before", before), ("after", after)):
+        progress.say(f"held-out prompts, {name}")
+        source = Source(loaded.model, chat.end_ids, chat.decode)
+        samples[name] = _once(
+            folder / f"answers-{name}.jsonl", partial(collect, source, judges, asked, ANSWERS, sampling)
+        )
+    return Truth(
+        reward=_rewarded(samples["before"], samples["after"], reward.name),
+        watcher=_rewarded(samples["before"], samples["after"], watcher.name),
+        kl=_divergence(before, after, asked, samples["after"]),
+        answers={name: measured_of(own) for name, own in samples.items()},
+        rates={
+            name: _rates(loaded, name, seed, limit, folder / f"verify-{name}", progress)
+            for name, loaded in (("before", before), ("after", after))
+        },
+    )
+
+
+def _once(path: Path, make: Callable[[], list[Sample]]) -> list[Sample]:
+    if not path.exists():
+        write_samples(path, make())
+    return read_samples(path)
+
+
+def _rewarded(before: Sequence[Sample], after: Sequence[Sample], name: str) -> Rewarded:
+    """Return what one reward says; prompts are the units: the answers to one prompt are not independent."""
+    was, now = (_by_prompt(own, name) for own in (before, after))
+    both = [p for p in was if p in now]
+    scores = [value for s in before if (value := s.scores[name]) is not None]
+    deviation = stdev(scores)
+    difference = mean([now[p] - was[p] for p in both], _unscored(before, after, name))
+    gain = None if difference.value is None or deviation == 0 else difference.value / deviation
+    return Rewarded(
+        mean(list(was.values()), _unscored(before, (), name)),
+        mean(list(now.values()), _unscored((), after, name)),
+        difference,
+        deviation,
+        gain,
+    )
+
+
+def _by_prompt(samples: Sequence[Sample], name: str) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for s in samples:
+        if (value := s.scores[name]) is not None:
+            found.setdefault(s.prompt, []).append(value)
+    return {prompt: fmean(values) for prompt, values in found.items()}
+
+
+def _unscored(before: Sequence[Sample], after: Sequence[Sample], name: str) -> dict[str, int]:
+    reasons: dict[str, int] = {}
+    for s in (*before, *after):
+        if name in s.unscored:
+            reasons[s.unscored[name]] = reasons.get(s.unscored[name], 0) + 1
+    return reasons
+
+
+def _divergence(before: LoadedModel, after: LoadedModel, asked: Sequence[Asked], samples: Sequence[Sample]) -> Estimate:
+    """Return KL(after || before) an answer, in nats, from the answers of the model after; prompts are the units."""
+    ids = {a.prompt.id: a.ids for a in asked}
+    by_prompt: dict[str, list[Sample]] = {}
+    for s in samples:
+        by_prompt.setdefault(s.prompt, []).append(s)
+    trees = [Tree(ids[prompt], tuple(s.ids for s in own)) for prompt, own in by_prompt.items()]
+    said = []
+    for loaded in (before, after):
+        with packed(loaded.model):
+            said.append(said_by(loaded.model, trees, NOTHING_FROZEN, Projection(head_weight(loaded.model))))
+    per_answer = [
+        float((now.logps - was.logps).sum()) / len(tree.answers) for was, now, tree in zip(*said, trees, strict=True)
+    ]
+    return mean(per_answer)
+
+
+def _rates(loaded: LoadedModel, name: str, seed: int, limit: int, folder: Path, progress: Progress) -> Rates:
+    """Return refusals, harmful compliance and capability on the starter's `verify` sets."""
+    prompts, choices = list(read_prompts(verify_path()).prompts), list(read_choices(capability_path()))
+    if limit:
+        prompts, choices = first_of_each_kind(prompts, lambda p: p.kind, limit), choices[:limit]
+    chat, setting = ChatFormat(loaded.tokenizer), Setting(name)
+    attempts = attempt_prompts(
+        loaded.model, chat, prompts, setting, Sampling(ANSWER_TOKENS, 0.0, seed), RefusalScorer(), folder, progress
+    )
+    answers: Any = answer_choices(loaded.model, chat, choices, progress, f"{name}: capability")
+    return summarise(Condition(name, attempts, answers, ""), load_policy(policy_path()))
