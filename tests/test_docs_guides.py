@@ -19,13 +19,13 @@ from accord.resolve import names_in
 from accord.scorers.named import _MAKERS
 
 DOCS = Path(__file__).parents[1] / "docs"
-GUIDES = {name: (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("evals", "judges", "findings")}
+GUIDES = {name: (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("evals", "judges", "findings", "rl")}
 
 
 @pytest.fixture(scope="module")
 def options():
     """Every verb with its options."""
-    program._register([])
+    program._register(["train"])
     root = typer.main.get_command(program.app)
     found = {}
     for name, command in root.commands.items():

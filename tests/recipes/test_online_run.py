@@ -90,6 +90,14 @@ def test_ptx_wants_answers(given, tmp_path):
         run_online("ppo", prompts, tmp_path / "run", asked(mine, ptx=1.0), settings, Silent(), ptx=prompts)
 
 
+def test_a_distribution_that_the_learner_does_not_have_is_refused(given, tmp_path):
+    prompts, mine, settings = given
+    with pytest.raises(SettingsError, match="has no top-p"):
+        run_online("grpo", prompts, tmp_path / "run", asked(mine, top_p=0.9), settings, Silent())
+    facts, _ = run_online("rejection", prompts, tmp_path / "run", asked(mine, top_p=0.9), settings, Silent())
+    assert facts["steps"] == 3
+
+
 def test_an_objective_on_pairs_does_not_learn_from_samples_by_itself():
     with pytest.raises(SettingsError, match="'dpo' does not learn from sampled answers"):
         method_named("dpo", 8, {})

@@ -1,5 +1,6 @@
 """The online loop on the tiny model: what it learns from, what it leaves out, when it ends, that it gives the same bits."""
 
+import json
 import math
 from dataclasses import replace
 from functools import partial
@@ -10,7 +11,7 @@ import torch
 from tiny_llama import tiny
 from torch import nn
 
-from accord.errors import AccordError
+from accord.errors import AccordError, DataError
 from accord.models.adapters import add_lora, scaled
 from accord.models.chat import ChatFormat
 from accord.models.sampling import Sampling
@@ -254,6 +255,29 @@ def test_rows_beside_are_learned_too(tmp_path):
     result = fit_online(learner, method, judges(), prompts, settings(steps=15), tmp_path, Silent(), Kept(trees, 2, 1.0))
     costs = [log.metrics["ptx/nll"] for log in result.steps]
     assert costs[-1] < costs[0] / 2
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_what_is_reinforced_is_what_was_sampled_at_its_temperature(temperature, tmp_path):
+    """Engine and learner agree at any temperature, in several passes and with the divergence over the whole vocabulary."""
+    asked = settings(
+        steps=2, sampling=Sampling(N_NEW, temperature), penalties=Penalties(kl=0.1, estimator=None), passes=2
+    )
+    _, result = run("grpo", tmp_path, asked)
+    assert result.steps[0].metrics["rl/mismatch"] < 1e-5
+
+
+def test_train_08_a_token_without_a_log_probability_is_named(tmp_path):
+    """A recorded rollout with null in a slot: not hidden, and not a crash."""
+    run("grpo", tmp_path / "whole", settings(steps=1))
+    path = step_file(tmp_path / "whole", 0)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0]["logps"][0] = None
+    target = step_file(tmp_path / "again", 0)
+    target.parent.mkdir(parents=True)
+    target.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"step-00000.jsonl:1: answer '0/p\d/0' has no log-probability at position 0"):
+        run("grpo", tmp_path / "again", settings(steps=1))
 
 
 def test_a_watcher_is_shown_and_does_not_train(tmp_path):

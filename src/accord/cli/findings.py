@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from accord.cli.align import RUNS
+from accord.cli.options import Judge
 from accord.errors import DataError, GateError, InputError, NotMeasuredError, nearest
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ def findings_regress(
     model: str = typer.Argument(..., help="A run, a local folder, a hub id, openai:NAME@URL, or 'starter'."),
     store: Store = DEFAULT_STORE,
     policy: str = typer.Option("", help="The policy that answers are held against; the starter policy if none."),
+    judge: Judge = "refusal",
     max_new_tokens: int = typer.Option(64, min=1, help="The longest answer."),
     limit: int = typer.Option(0, min=0, help="Ask only so many findings, the oldest first."),
     record: bool = typer.Option(False, "--record", help="Keep in the store which are fixed and which have regressed."),
@@ -203,10 +205,13 @@ def findings_regress(
     from accord.evals.regression import STATUS, ask_again
     from accord.models.opening import open_completer
     from accord.policy import load_policy
-    from accord.scorers.refusal import RefusalScorer
+    from accord.scorers.named import scorer_named
+    from accord.scorers.selfcheck import require_trusted
     from accord.starter import policy_path
 
     rules = load_policy(policy or policy_path())
+    scorer = scorer_named(judge, rules)
+    require_trusted(scorer, rules)
     with open_store(store) as opened:
         asked = opened.query(**wanted)
         found = [f for f in asked if f.status != "dismissed" or wanted["status"] == "dismissed"][: limit or None]
@@ -216,7 +221,7 @@ def findings_regress(
 
         async def ask() -> Regression:
             try:
-                return await ask_again(found, completer, RefusalScorer(), rules, max_new_tokens)
+                return await ask_again(found, completer, scorer, rules, max_new_tokens)
             finally:
                 await completer.close()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from accord.cli.findings import DEFAULT_STORE, Store, open_store
-from accord.cli.options import Seed
+from accord.cli.options import Judge, Seed
 
 if TYPE_CHECKING:
     from accord.feedback.repair import Repaired
@@ -26,6 +26,7 @@ def findings_repair(
     demonstrations: str = typer.Option(
         "", help="Where contrast prompts are taken from (JSONL); the starter's if none."
     ),
+    judge: Judge = "refusal",
     samples: int = typer.Option(None, min=1, help="Samples drawn for one answer."),
     contrasts: int = typer.Option(None, min=0, help="Contrast prompts beside one harmful finding."),
     max_new_tokens: int = typer.Option(None, min=1, help="The longest answer."),
@@ -37,10 +38,13 @@ def findings_repair(
     from accord.feedback.review import write_repairs
     from accord.models.opening import open_completer
     from accord.policy import load_policy
-    from accord.scorers.refusal import RefusalScorer
+    from accord.scorers.named import scorer_named
+    from accord.scorers.selfcheck import require_trusted
     from accord.starter import demonstrations_path, policy_path
 
     rules = load_policy(policy or policy_path())
+    scorer = scorer_named(judge, rules)
+    require_trusted(scorer, rules)
     rows = read_demonstrations(demonstrations or demonstrations_path())
     pool = [d.prompt for d in rows if d.prompt.kind == "contrast" and d.prompt.split == "train"]
     given = {"samples": samples, "contrasts": contrasts, "max_new_tokens": max_new_tokens}
@@ -51,8 +55,9 @@ def findings_repair(
 
         async def make() -> Repaired:
             try:
-                return await repair(opened, rules, pool, completer, completer, RefusalScorer(), ids=only or None,
-                                    settings=settings)  # fmt: skip
+                return await repair(
+                    opened, rules, pool, completer, completer, scorer, ids=only or None, settings=settings
+                )
             finally:
                 await completer.close()
 

@@ -97,9 +97,3 @@ def clip_metrics(samples: Samples, low: float, high: float) -> dict[str, Tensor]
         "clipped": mean_of_answer(stopped_BT.to(ratio_BT.dtype), samples),
         "kl_to_old": mean_of_answer(kl_BT, samples),
     }
-
-
-def first_not_finite(values_BT: Tensor, mask_BT: Tensor) -> tuple[int, int] | None:
-    """Return row and position of the first value that should be a number and is none; what the mask leaves out may be anything."""
-    bad = (mask_BT & ~values_BT.isfinite()).nonzero()
-    return None if not len(bad) else (int(bad[0, 0]), int(bad[0, 1]))

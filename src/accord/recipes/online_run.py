@@ -22,6 +22,7 @@ from accord.models.adapters import scaled
 from accord.models.chat import ChatFormat
 from accord.models.load import load_model, published_name, window
 from accord.models.sampling import Sampling
+from accord.models.sharded import n_launched
 from accord.models.tree import Tree, decoder_of
 from accord.objectives.lagrangian import Multiplier
 from accord.policy import load_policy
@@ -101,6 +102,13 @@ def run_online(
         SettingsError: an option cannot be.
     """
     method = method_named(name, asked.max_new_tokens, asked.options)
+    if isinstance(method, Reinforce) and asked.top_p < 1:
+        raise SettingsError(
+            f"{name} learns from the distribution that is sampled, and the model that learns has no top-p: leave --top-p out, or "
+            "take rejection or online-dpo"
+        )
+    if n_launched() > 1:
+        raise SettingsError(f"`accord train {name}` runs in one process so far; start it without a launcher")
     judges = _judges(asked)
     loaded = load_model(settings.model, settings.precision)
     trainee = make_trainee(loaded, settings)

@@ -87,7 +87,7 @@ def no_pairs(c: MetricComparison) -> str:
     parts = {
         "in A only": c.only_before,
         "in B only": c.only_after,
-        "not scored in both": c.difference.n_unscored,
+        "without a verdict in one or both": c.difference.n_unscored,
     }
     return ", ".join(f"{n:,} {why}" for why, n in parts.items() if n) or "none"
 

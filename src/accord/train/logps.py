@@ -32,13 +32,14 @@ def said_by(
     head: Head,
     value_head: nn.Linear | None = None,
     with_states: bool = False,
+    temperature: float = 1.0,
 ) -> list[Said]:
-    """Return what the model as it is now says of every row, on the CPU."""
+    """Return what the model as it is now says of every row, on the CPU; log-probabilities are those at `temperature`."""
     found: dict[int, Said] = {}
     for rows in batches(model, trees, range(len(trees)), FORWARD_TOKENS):
         batch, hidden_BLD = states.last_states(model, trees, rows)
         hidden_ND = batch.predicting(hidden_BLD)
-        logps_N = token_logps(hidden_ND, head, batch.targets_N).logps_N.cpu()
+        logps_N = token_logps(hidden_ND / temperature, head, batch.targets_N).logps_N.cpu()
         values_N = None
         if value_head is not None:
             values_N = F.linear(hidden_ND.float(), value_head.weight.float(), value_head.bias).squeeze(-1).cpu()

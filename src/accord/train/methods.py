@@ -64,6 +64,7 @@ class Reinforce:
             replace(penalties, kl=0.0) if in_reward else penalties,
             learner.head,
             learner.value_head if self.needs_values else None,
+            settings.sampling.temperature,
         )
         # A value model tells apart what a group does not.
         measured = {} if self.needs_values else {"flat_groups": fmean(g.is_flat for g in groups)}
@@ -75,13 +76,14 @@ class Reinforce:
         """Return what the learner says of its answers before it learns from them, and what the reference says, where needed."""
         kl = settings.penalties.kl
         once = settings.passes == 1 and len(trees) <= settings.prompts_per_update
+        heat = settings.sampling.temperature
         old = reference = None
         if self.needs_values or not once or (self.kl_in == "reward" and kl):
-            old = said_by(learner.model, trees, states, learner.head, learner.value_head)
+            old = said_by(learner.model, trees, states, learner.head, learner.value_head, temperature=heat)
         if kl or settings.kl_budget:
             whole = self.kl_in == "loss" and settings.penalties.estimator is None
             with learner.reference():
-                reference = said_by(learner.model, trees, states, learner.head, with_states=whole)
+                reference = said_by(learner.model, trees, states, learner.head, with_states=whole, temperature=heat)
         return old, reference
 
 

@@ -58,7 +58,11 @@ class Penalties:
 
 @dataclass(frozen=True, slots=True)
 class Reinforced(Part):
-    """Rows of sampled answers. `weighed` is by row; `value_head` is there where a value model learns beside."""
+    """Rows of sampled answers. `weighed` is by row; `value_head` is there where a value model learns beside.
+
+    What is reinforced is the distribution that was sampled from: at `temperature`, which divides logits, and so the states that
+    they are linear in.
+    """
 
     trees: Sequence[Tree]
     weighed: Sequence[Weighed]
@@ -67,6 +71,7 @@ class Reinforced(Part):
     penalties: Penalties
     ref_head: Head | None = None
     value_head: nn.Linear | None = None
+    temperature: float = 1.0
     name: str = "rl"
     coefficient: float = 1.0
 
@@ -77,7 +82,8 @@ class Reinforced(Part):
     def losses(self, batch: TreeBatch, hidden_BLD: Tensor, rows: Sequence[int], shared: Any) -> list[Losses]:
         """Return the answers' losses, and the value model's."""
         hidden_ND = batch.predicting(hidden_BLD)
-        told = token_logps(hidden_ND, self.head, batch.targets_N)
+        tempered_ND = hidden_ND / self.temperature
+        told = token_logps(tempered_ND, self.head, batch.targets_N)
         logps_AT, mask_AT = batch.by_answer(told.logps_N)
 
         def of(name: str) -> Tensor | None:
@@ -95,7 +101,9 @@ class Reinforced(Part):
             if self.penalties.estimator is None:
                 assert self.ref_head is not None
                 ref_ND = torch.cat([self.weighed[i].ref_states for i in rows]).to(hidden_ND.device)  # type: ignore[misc]
-                divergence_AT = batch.by_answer(reverse_kl(hidden_ND, self.head, ref_ND, self.ref_head))[0]
+                divergence_AT = batch.by_answer(
+                    reverse_kl(tempered_ND, self.head, ref_ND / self.temperature, self.ref_head)
+                )[0]
             else:
                 assert ref_AT is not None
                 divergence_AT = kl_loss(logps_AT, ref_AT, old_AT, self.penalties.estimator)

@@ -5,6 +5,7 @@ Floats are written so that they read back as the same bits: a run that is gone o
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -52,16 +53,23 @@ def read_samples(path: Path) -> list[Sample]:
     """Read what `write_samples` wrote.
 
     Raises:
-        DataError: the file is damaged.
+        DataError: the file is damaged, or a token has no log-probability; row and position are named.
     """
     try:
-        return [_sample(row.data) for row in read_rows(path)]
+        return [_sample(row.data, f"{path}:{row.line}") for row in read_rows(path)]
     except (KeyError, TypeError) as error:
         raise DataError(f"{path} is no file of samples ({error}); remove it, and its step is sampled again") from error
 
 
-def _sample(row: Mapping[str, Any]) -> Sample:
-    return Sample(**{**row, "ids": tuple(row["ids"]), "logps": tuple(row["logps"])})
+def _sample(row: Mapping[str, Any], where: str) -> Sample:
+    sample = Sample(**{**row, "ids": tuple(row["ids"]), "logps": tuple(row["logps"])})
+    wrong = [k for k, logp in enumerate(sample.logps) if not isinstance(logp, float) or not math.isfinite(logp)]
+    if wrong or len(sample.ids) != len(sample.logps):
+        at = wrong[0] if wrong else min(len(sample.ids), len(sample.logps))
+        raise DataError(
+            f"{where}: answer '{sample.key}' has no log-probability at position {at}; remove the file to sample anew"
+        )
+    return sample
 
 
 def repetition(ids: Sequence[int], n: int = 4) -> float | None:
