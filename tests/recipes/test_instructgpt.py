@@ -7,13 +7,13 @@ import pytest
 from command_line import accord
 from test_single_runs import comparisons
 
-from accord.cli.instructgpt import lines, told
+from accord.cli.instructgpt import lines
 from accord.errors import DataError
 from accord.models.load import load_model
 from accord.recipes.instructgpt import InstructSettings, plan, read_material, run_instructgpt
-from accord.recipes.reward_truth import Rewarded
+from accord.report.reinforcement import told
 from accord.train.samples import read_samples
-from accord.types import Estimate, Silent
+from accord.types import Silent
 
 
 @pytest.fixture
@@ -45,6 +45,7 @@ def test_it_runs_whole_and_is_not_done_again(settings, tmp_path):
     assert abs(truth.kl.value) < 5
     assert set(truth.rates) == set(truth.answers) == {"before", "after"}
     assert truth.rates["after"].contrast_refusal.n + truth.rates["after"].contrast_refusal.n_unscored > 0
+    assert told(truth) in (out / "report.html").read_text()
     assert len(read_samples(out / "measured" / "answers-after.jsonl")) == 8
     said = "\n".join(lines(truth))
     assert "(n=4 prompts)" in said
@@ -67,24 +68,6 @@ def test_the_plan_says_how_much_there_is(settings):
     told = "\n".join(plan(settings, read_material(settings)))
     assert "reward model on 8 comparisons" in told
     assert "16 answers, at most 128 tokens sampled" in told
-
-
-def measured(low, high):
-    e = Estimate((low + high) / 2, low, high, 10, "mean")
-    return Rewarded(e, e, e, 1.0, 1.0)
-
-
-def test_in_words(settings):
-    class Truth:
-        reward, watcher = measured(0.1, 0.3), measured(0.2, 0.4)
-
-    assert "so did the watcher's" in told(Truth)
-    Truth.watcher = measured(-0.1, 0.3)
-    assert "the watcher's is not shown" in told(Truth)
-    Truth.reward = measured(-0.1, 0.3)
-    assert "not shown to have risen" in told(Truth)
-    Truth.reward = Rewarded(*[Estimate(None, None, None, 0, "mean")] * 3, 1.0, None)
-    assert "cannot be said" in told(Truth)
 
 
 def test_the_verb(settings, tmp_path):

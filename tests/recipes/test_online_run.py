@@ -44,21 +44,22 @@ def asked(mine, **more):
 def test_a_run_ends_in_a_model_that_loads_and_in_scores_with_intervals(given, tmp_path, name):
     prompts, mine, settings = given
     out = tmp_path / "run"
-    facts, ends = run_online(name, prompts, out, asked(mine, watcher=f"{mine}:long"), settings, Silent())
+    facts, watched, _ = run_online(name, prompts, out, asked(mine, watcher=f"{mine}:long"), settings, Silent())
     assert facts["prompts"] == 4
     assert facts["steps"] == 3
     assert facts["ended early"] == "no"
-    assert list(ends) == [
-        f"{mine}:odd, first 1 steps", f"{mine}:long, first 1 steps", f"{mine}:odd, last 1 steps", f"{mine}:long, last 1 steps",
-    ]  # fmt: skip
-    assert all(e.n == 4 and e.low < e.value < e.high for e in ends.values())
+    found = {w.name: w for w in watched}
+    for reward in (f"{mine}:odd", f"{mine}:long"):
+        assert found[reward].first.n == found[reward].last.n == 4
+        assert found[reward].last.low < found[reward].last.value < found[reward].last.high
+    assert "Learned from" in (out / "report.html").read_text()
     load_model(str(out / "model"))
     assert not any("value_head" in key for key in load_file(out / "model" / "adapter_model.safetensors"))
     samples = read_samples(step_file(out / "stages" / name, 2))
     assert len(samples) == 16
     assert set(samples[0].scores) == {f"{mine}:odd", f"{mine}:long"}
     # Asked again, it is done; asked for something else in the same folder, it is refused.
-    again, _ = run_online(name, prompts, out, asked(mine, watcher=f"{mine}:long"), settings, Silent())
+    again, _, _ = run_online(name, prompts, out, asked(mine, watcher=f"{mine}:long"), settings, Silent())
     assert again["seconds"] == facts["seconds"]
     with pytest.raises(InputError):
         run_online(name, prompts, out, asked(mine, group=5), settings, Silent())
@@ -74,7 +75,7 @@ def test_of_comparisons_the_prompts_are_taken_whatever_their_answers(given, tmp_
     ]
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    facts, _ = run_online("grpo", pairs, tmp_path / "run", asked(mine, steps=1), settings, Silent())
+    facts, _, _ = run_online("grpo", pairs, tmp_path / "run", asked(mine, steps=1), settings, Silent())
     assert facts["prompts"] == 2
 
 
@@ -94,7 +95,7 @@ def test_a_distribution_that_the_learner_does_not_have_is_refused(given, tmp_pat
     prompts, mine, settings = given
     with pytest.raises(SettingsError, match="has no top-p"):
         run_online("grpo", prompts, tmp_path / "run", asked(mine, top_p=0.9), settings, Silent())
-    facts, _ = run_online("rejection", prompts, tmp_path / "run", asked(mine, top_p=0.9), settings, Silent())
+    facts, _, _ = run_online("rejection", prompts, tmp_path / "run", asked(mine, top_p=0.9), settings, Silent())
     assert facts["steps"] == 3
 
 
@@ -113,7 +114,8 @@ def test_the_verb(given, tmp_path):
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["steps"] == 2
-    assert said["scores"][f"{mine}:odd, last 1 steps"]["n"] == 4
+    assert said["watched"][0]["name"] == f"{mine}:odd"
+    assert said["watched"][0]["last"]["n"] == 4
     wrong = accord(
         "train", "rloo", str(prompts), "--out", str(tmp_path / "other"), "--reward", "refusl", "--model", settings.model
     )

@@ -11,7 +11,7 @@ from accord.errors import SettingsError
 from accord.types import Estimate, Progress
 
 if TYPE_CHECKING:
-    from accord.recipes.reward_truth import Rewarded, Truth
+    from accord.report.reinforcement import Rewarded, Truth
 
 
 def run(out: Path, given: dict[str, Any], dry_run: bool, as_json: bool, progress: Progress) -> None:
@@ -41,11 +41,14 @@ def run(out: Path, given: dict[str, Any], dry_run: bool, as_json: bool, progress
     print("\n".join(lines(truth)))
     if facts["ppo"]["ended early"] != "no":
         print(f"reinforcement learning ended early: {facts['ppo']['ended early']}")
+    print(f"report: {facts['report']}")
     print(f"model: {facts['model']}    talk to it: accord chat {facts['model']}")
 
 
 def lines(truth: Truth) -> list[str]:
     """Return what was measured, a line a number."""
+    from accord.report.reinforcement import told
+
     found = [
         f"{name}, held-out prompts: {_rewarded(of)}"
         for name, of in (("reward", truth.reward), ("watcher", truth.watcher))
@@ -65,21 +68,6 @@ def lines(truth: Truth) -> list[str]:
         found.append(f"{label}: {_share(was)} before, {_share(now)} after")
     found.append(told(truth))
     return found
-
-
-def told(truth: Truth) -> str:
-    """Return in words whether the reward is still true."""
-    r, w = truth.reward, truth.watcher
-    if r.difference.low is None or w.difference.low is None:
-        return "whether the reward is still true cannot be said: too few prompts were scored"
-    if r.difference.low <= 0:
-        return "the reward is not shown to have risen"
-    if w.difference.low > 0:
-        return "the reward rose, and so did the watcher's, which never trained: what was learned is not this reward's alone"
-    return (
-        "the reward rose and the watcher's is not shown to have: part of what was learned may please this reward model alone; "
-        "read the answers, and take fewer steps"
-    )
 
 
 def _rewarded(r: Rewarded) -> str:

@@ -79,14 +79,16 @@ def _reinforce(
         group=group, passes=passes, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, kl=kl, kl_way=kl_way,  # type: ignore[arg-type]
         entropy=entropy, kl_budget=kl_budget, ptx=ptx if ptx_data else 0.0, policy=policy, options=dict(options),
     )  # fmt: skip
-    facts, ends = run_online(objective, data, out, asked, settings, tracked(make_progress(), track, out), ptx_data)
+    facts, watched, _ = run_online(
+        objective, data, out, asked, settings, tracked(make_progress(), track, out), ptx_data
+    )
     if json_:
-        print(json.dumps({**facts, "scores": {name: asdict(e) for name, e in ends.items()}}))
+        print(json.dumps({**facts, "watched": [asdict(w) for w in watched]}))
         return
     for name, fact in facts.items():
         print(f"{name}: {fact}")
-    for name, e in ends.items():
-        print(f"{name}: {_told(e)}")
+    for w in watched:
+        print(f"{w.name}: {_told(w.first)} at first, {_told(w.last)} at last")
 
 
 def _told(e: Estimate) -> str:
@@ -94,7 +96,7 @@ def _told(e: Estimate) -> str:
     if e.value is None:
         return f"not measured (n=0{unscored})"
     span = "no interval" if e.low is None or e.high is None else f"[{e.low:.3f}, {e.high:.3f}]"
-    return f"{e.value:.3f} {span} (n={e.n} prompts{unscored}; {e.method})"
+    return f"{e.value:.3f} {span} (n={e.n}{unscored}; {e.method})"
 
 
 def reinforcement_commands() -> Iterator[tuple[str, Callable[..., None]]]:

@@ -25,8 +25,10 @@ from accord.recipes.conversation_run import run_conversations
 from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.reporting import machine_facts
 from accord.recipes.reward_run import run_reward
-from accord.recipes.reward_truth import Truth, measure_truth
+from accord.recipes.reward_truth import measure_truth
 from accord.recipes.settings import TrainingSettings
+from accord.report.reinforcement import Truth
+from accord.report.reinforcement_page import write_reinforcement
 from accord.runs.atomic import file_digest, write_json
 from accord.runs.folder import open_run
 from accord.types import Comparison, Conversation, Message, Progress
@@ -159,7 +161,7 @@ def run_instructgpt(
         settings.training(learning_rate=settings.learning_rate, rows_per_step=max(1, settings.prompts_per_step // 2)),
         model=str(out / SFT),
     )
-    facts[PPO], _ = run_online("ppo", files["prompts"], out / PPO, online, dials, progress, files["sft"])
+    facts[PPO], _, evidence = run_online("ppo", files["prompts"], out / PPO, online, dials, progress, files["sft"])
     progress.say("4 of 4: measuring")
     truth = measure_truth(
         load_model(str(out / SFT), dials.precision),
@@ -173,7 +175,10 @@ def run_instructgpt(
         progress,
     )
     write_json(out / TRUTH, asdict(truth))
-    facts["model"] = str(out / PPO)
+    page = write_reinforcement(
+        replace(evidence, title="InstructGPT on human comparisons", truth=truth), out / "report.html"
+    )
+    facts |= {"model": str(out / PPO), "report": str(page)}
     return facts, truth
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -38,19 +36,19 @@ from accord.recipes.training import (
     save_model,
     start_stage,
 )
+from accord.report.reinforcement import Reinforcement, Watched, watched
+from accord.report.reinforcement_page import write_reinforcement
 from accord.resolve import resolve
 from accord.runs.atomic import file_digest
 from accord.scorers.as_reward import cost_named, reward_named, weighted
 from accord.starter import policy_path
-from accord.stats import mean
 from accord.train.collect import Asked, Judges
 from accord.train.learner import Learner, Method, OnlineSettings
 from accord.train.methods import Imitate, Prefer, Reinforce
-from accord.train.online import Kept, fit_online
+from accord.train.online import Kept, OnlineResult, fit_online
 from accord.train.sampled import Penalties
-from accord.train.samples import ROLLOUTS, Sample, read_samples, step_file
-from accord.train.watch import StepLog
-from accord.types import Estimate, Kind, Progress, Prompt
+from accord.train.samples import ROLLOUTS, read_samples, step_file
+from accord.types import Kind, Progress, Prompt
 
 KLWays = Literal["k1", "k2", "k3", "full"]
 VALUE_HEAD = "value_head"
@@ -92,8 +90,8 @@ def run_online(
     settings: TrainingSettings,
     progress: Progress,
     ptx: Path | None = None,
-) -> tuple[dict[str, Any], dict[str, Estimate]]:
-    """Reinforce a model on the prompts of a file; return facts, and rewards at the run's beginning and end.
+) -> tuple[dict[str, Any], tuple[Watched, ...], Reinforcement]:
+    """Reinforce a model on the prompts of a file, write its page, and return facts, what was watched, and the page's evidence.
 
     The reference is the model that training starts from.
 
@@ -143,6 +141,7 @@ def run_online(
         stage.finish({"seconds": result.seconds, "ended": result.ended})
     card = plain_card(settings.model, f"{name} on {len(prompts)} prompts, rewarded by {judges.reward.name},")
     save_model(trainee, out / "model", card, 1.0, published_name(settings.model, loaded))
+    evidence = evidence_of(name, stage.folder, settings.model, prompts, judges, asked.steps, result)
     facts = {
         "prompts": len(prompts),
         "reward": judges.reward.name,
@@ -151,9 +150,10 @@ def run_online(
         "skipped optimiser steps": result.skipped,
         "seconds": round(result.seconds, 1),
         "rollouts": str(stage.folder / ROLLOUTS),
+        "report": str(write_reinforcement(evidence, out / "report.html")),
         "model": str(out / "model"),
     }
-    return facts, ends_of(stage.folder, result.steps, judges)
+    return facts, watched(evidence), evidence
 
 
 def _judges(asked: OnlineAsked) -> Judges:
@@ -258,24 +258,26 @@ def conversation_trees(trainee: Trainee, data: Path) -> list[Tree]:
     return trees
 
 
-def ends_of(folder: Path, steps: Sequence[StepLog], judges: Judges) -> dict[str, Estimate]:
-    """Return the mean of each score over the answers of the first and the last steps, prompts as clusters."""
-    names = [reward.name for _, reward in judges.reward.parts]
-    names += [reward.name for reward in (judges.cost, judges.watcher) if reward is not None]
-    found: dict[str, Estimate] = {}
-    n = min(ENDS, len(steps) // 2) or 1
-    for label, numbers in ((f"first {n} steps", range(n)), (f"last {n} steps", range(len(steps) - n, len(steps)))):
-        samples = [s for number in numbers for s in read_samples(step_file(folder, number))]
-        for name in names:
-            found[f"{name}, {label}"] = _mean(samples, name)
-    return found
-
-
-def _mean(samples: Sequence[Sample], name: str) -> Estimate:
-    """Return the mean over prompts of their answers' mean: the answers of one prompt are not independent."""
-    by_prompt: dict[str, list[float]] = {}
-    for s in samples:
-        if (value := s.scores[name]) is not None:
-            by_prompt.setdefault(s.prompt, []).append(value)
-    e = mean([fmean(values) for values in by_prompt.values()])
-    return replace(e, unscored=dict(Counter(s.unscored[name] for s in samples if name in s.unscored)))
+def evidence_of(
+    name: str, folder: Path, model: str, prompts: Sequence[Asked], judges: Judges, n_steps: int, result: OnlineResult
+) -> Reinforcement:
+    """Return what a run's page shows: the answers of its first and last steps are read back from its folder."""
+    n = min(ENDS, len(result.steps) // 2) or 1
+    first, last = range(n), range(len(result.steps) - n, len(result.steps))
+    return Reinforcement(
+        title=f"{name} on {len(prompts):,} prompts",
+        method=name,
+        model=model,
+        reward=judges.reward.name,
+        rewards=[reward.name for _, reward in judges.reward.parts],
+        watcher=judges.watcher.name if judges.watcher else "",
+        cost=judges.cost.name if judges.cost else "",
+        n_prompts=len(prompts),
+        n_steps_asked=n_steps,
+        steps=result.steps,
+        ended=result.ended,
+        seconds=result.seconds,
+        first=[s for number in first for s in read_samples(step_file(folder, number))],
+        last=[s for number in last for s in read_samples(step_file(folder, number))],
+        prompts={a.prompt.id: show(a.prompt.messages) for a in prompts},
+    )

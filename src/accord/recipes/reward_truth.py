@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
@@ -21,6 +20,7 @@ from accord.models.sampling import Sampling
 from accord.models.tree import Tree, head_weight
 from accord.policy import load_policy
 from accord.recipes.material import first_of_each_kind
+from accord.report.reinforcement import Rewarded, Truth
 from accord.scorers.as_reward import ByNumber, Weighted
 from accord.scorers.refusal import RefusalScorer
 from accord.scorers.reward import RewardScorer
@@ -35,33 +35,6 @@ from accord.types import Comparison, Estimate, Progress, Prompt
 # Answers to each held-out prompt, of either model.
 ANSWERS = 2
 ANSWER_TOKENS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Rewarded:
-    """One reward on held-out prompts: its mean before and after, the mean of each prompt's difference, and that in units of the
-    standard deviation of the rewards before.
-    """
-
-    before: Estimate
-    after: Estimate
-    difference: Estimate
-    deviation: float
-    in_deviations: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What was measured. `kl` is nats an answer from the model before to the model after, over answers of the model after.
-
-    `answers` holds, before and after, what one watches of answers; `rates` refusals, harmful compliance and capability.
-    """
-
-    reward: Rewarded
-    watcher: Rewarded
-    kl: Estimate
-    answers: dict[str, dict[str, float]]
-    rates: dict[str, Rates]
 
 
 def measure_truth(

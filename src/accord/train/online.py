@@ -5,7 +5,8 @@ model) and takes one or more optimiser steps on them. What is sampled is kept, a
 folder; a run that is gone on with reads from there what its model had sampled, and gives the bits of one that never stopped.
 
 An answer that could not be scored is left out and counted. The run ends early where no group tells answers apart any more, where
-the engine that samples and the model that learns have drifted apart, or where the budget of divergence is spent; why is said.
+the engine that samples and the model that learns have drifted apart, where the budget of divergence is spent, or where what only
+watches turns down; why is said.
 
 Left out: generation that runs ahead of training.
 """
@@ -40,7 +41,7 @@ from accord.train.mixture import Mixture
 from accord.train.offline import CHECKPOINT_EVERY_S, MOST_SKIPPED, Stepper, optimizer_of, schedule
 from accord.train.samples import Sample, measured_of, read_samples, step_file, write_samples
 from accord.train.states import NOTHING_FROZEN
-from accord.train.watch import Pace, StepLog, Work
+from accord.train.watch import Pace, StepLog, Work, turned_down
 from accord.types import Progress
 
 # Steps in a row in which no group tells its answers apart; then the run ends.
@@ -284,6 +285,11 @@ class _Run:
             )
         elif self.settings.kl_budget and kl > self.settings.kl_budget:
             self.ended = f"answers are {kl:.1f} nats from the reference, over the budget of {self.settings.kl_budget:g}"
+        elif self.judges.watcher is not None and turned_down(self.logs, f"score/{self.judges.watcher.name}"):
+            self.ended = (
+                "the watcher's score has turned down while the reward has not: what is learned pleases this reward alone; "
+                "the rollouts say where"
+            )
 
 
 def _note(measured: Mapping[str, float]) -> str:

@@ -145,3 +145,16 @@ def _fell(before: Sequence[float], now: Sequence[float]) -> bool:
     """Whether the mean is lower by more than two standard errors: steps hold other rows, and differ by that alone."""
     error = math.sqrt(stdev(before) ** 2 / len(before) + stdev(now) ** 2 / len(now))
     return fmean(now) < fmean(before) - 2 * error
+
+
+def turned_down(logs: Sequence[StepLog], watcher: str, span: int = 10) -> bool:
+    """Whether what only watches fell below its best while the reward did not: what is learned pleases the reward alone.
+
+    Means of `span` steps are compared, the last with the best there was; a fall is one of more than two standard errors.
+    """
+    both = [(m[watcher], m["reward"]) for log in logs if watcher in (m := log.metrics) and "reward" in m]
+    if len(both) < 2 * span:
+        return False
+    windows = [tuple(zip(*both[i : i + span], strict=True)) for i in range(len(both) - span + 1)]
+    best, last = max(windows, key=lambda window: fmean(window[0])), windows[-1]
+    return _fell(best[0], last[0]) and fmean(last[1]) >= fmean(best[1])
