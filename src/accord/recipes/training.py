@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from peft import get_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -23,6 +25,7 @@ from accord.models.load import LoadedModel, window
 from accord.models.packed import packed
 from accord.models.projection import Projection
 from accord.models.sharded import is_sharded, shard, sharding_asked, trained_state, value_of
+from accord.models.stacked import can_stack, save_stacked
 from accord.models.tree import Tree, decoder_of, head_weight
 from accord.objectives.pairs import Pairs
 from accord.objectives.reduction import Losses
@@ -343,8 +346,8 @@ def save_model(
 ) -> None:
     """Write the model as the ecosystem reads it: adapter or weights as safetensors, tokenizer, README.md.
 
-    `scale` is folded into the adapter, so that what is loaded acts at the strength that was measured. `tokenizer` is written
-    instead of the loaded one.
+    `scale` is folded into the adapter, so that what is loaded acts at the strength that was measured. What was trained on top of an
+    adapter is saved together with it (`models.stacked`). `tokenizer` is written instead of the loaded one.
     """
     model: Any = trainee.model
     # Where weights are spread, all processes bring them together.
@@ -356,7 +359,14 @@ def save_model(
         config.base_model_name_or_path = base_name
         alpha = config.lora_alpha
         config.lora_alpha = alpha * scale
-        model.save_pretrained(folder, state_dict=state)
+        below = Path(trainee.loaded.adapter)
+        if not trainee.loaded.adapter:
+            model.save_pretrained(folder, state_dict=state)
+        elif can_stack(below, config):
+            save_stacked(below, config, get_peft_model_state_dict(model, state_dict=state), folder)
+        else:
+            # No adapter says what both are together: the weights do.
+            copy.deepcopy(model).merge_and_unload().save_pretrained(folder)
         config.lora_alpha = alpha
     else:
         if state is not None:
