@@ -5,9 +5,11 @@ import torch
 from peft import AutoPeftModelForCausalLM
 from tiny_llama import tiny
 
+from accord.errors import ModelError
 from accord.models.adapters import add_lora
-from accord.models.load import base_of, load_model
+from accord.models.load import base_of, load_model, load_tokenizer
 from accord.models.reward import load_reward_model, score_head, with_score_head
+from accord.models.stacked import save_soup
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import make_trainee, save_model
 
@@ -100,3 +102,32 @@ def test_without_an_adapter_below_nothing_is_changed(tmp_path, tiny_folder):
     folder = saved(trainee, tmp_path / "first")
     assert load_model(str(folder), "fp32").adapter == str(folder)
     assert add_lora(tiny(), 4, 0).peft_config["default"].rank_pattern == {}
+
+
+def test_a_soup_is_the_mean_of_what_each_adds(tmp_path, tiny_folder):
+    """At 0 and 1 it is either model; between, each map's weight is the weighted mean."""
+    folders = [
+        saved(trained(load_model(str(tiny_folder), "fp32"), seed, **more), tmp_path / str(seed))
+        for seed, more in ((1, {}), (2, {"first_layer": 1, "method": "rslora"}))
+    ]
+    ends = [load_model(str(f), "fp32").model for f in folders]
+    for share in (0.0, 0.25, 1.0):
+        save_soup(folders, (1 - share, share), tmp_path / f"soup-{share}")
+        load_tokenizer(str(tiny_folder)).save_pretrained(tmp_path / f"soup-{share}")
+        mixed = load_model(str(tmp_path / f"soup-{share}"), "fp32").model
+        for a, b, m in zip(*(model.parameters() for model in (*ends, mixed)), strict=True):
+            torch.testing.assert_close(m, (1 - share) * a + share * b, atol=1e-5, rtol=1e-5)
+
+
+def test_what_makes_no_soup_is_said(tmp_path, tiny_folder, wide_folder):
+    one = saved(trained(load_model(str(tiny_folder), "fp32"), 1), tmp_path / "one")
+    other = saved(trained(load_model(str(wide_folder), "fp32"), 1), tmp_path / "other")
+    dora = saved(trained(load_model(str(tiny_folder), "fp32"), 1, method="dora"), tmp_path / "dora")
+    for folders, message in (
+        ((one, other), "different bases"),
+        ((one, dora), "DoRA"),
+        ((one, tiny_folder), "holds no adapter"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            save_soup(folders, (0.5, 0.5), tmp_path / "soup")
+    assert not (tmp_path / "soup").exists()

@@ -91,6 +91,46 @@ def _reinforce(
         print(f"{w.name}: {_told(w.first)} at first, {_told(w.last)} at last")
 
 
+def train_soup(
+    models: Annotated[
+        list[str], typer.Argument(help="Two runs (or adapter folders) that were trained from one model.")
+    ],
+    prompts: Annotated[Path, typer.Option(help="Prompts (JSONL) that neither was trained on.")],
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    reward: Annotated[list[str], typer.Option(help="The two rewards, one for each model.")],
+    points: Annotated[int, typer.Option(min=2, help="Models to measure, both ends among them.")] = 5,
+    take: Annotated[
+        float | None, typer.Option(help="Keep the model with this share of the second, from 0 to 1.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=2, help="Prompts at most.")] = 100,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 64,
+    policy: Annotated[str, typer.Option(help="The policy of judges; the starter policy if none.")] = "",
+    precision: PrecisionName = "auto",
+    seed: Seed = 0,
+    json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Measure the models between two that were trained for different aims, and keep the one that is picked (rewarded soups)."""
+    from accord.cli.progress import make_progress
+    from accord.errors import SettingsError
+    from accord.recipes.soup_run import SoupAsked, run_soup
+
+    for what, given in (("models", models), ("rewards", reward)):
+        if len(given) != 2:
+            raise SettingsError(f"{len(given)} {what}; a soup is made of two models and measured by two rewards")
+    asked = SoupAsked(
+        models=(models[0], models[1]), rewards=(reward[0], reward[1]), points=points, take=take, max_new_tokens=max_new_tokens,
+        limit=limit, policy=policy, precision=precision, seed=seed,  # type: ignore[arg-type]
+    )  # fmt: skip
+    facts, found = run_soup(prompts, out, asked, make_progress())
+    if json_:
+        print(json.dumps({**facts, "by_share": [asdict(point) for point in found]}))
+        return
+    for point in found:
+        print(f"{point.share:.0%} of {models[1]}: {_told(point.first)} and {_told(point.second)}")
+    for name, fact in facts.items():
+        print(f"{name}: {fact}")
+
+
 def _told(e: Estimate) -> str:
     unscored = "".join(f"; {n} without: {why}" for why, n in e.unscored.items())
     if e.value is None:

@@ -122,7 +122,7 @@ def trade_off(
 def _cross(axes: Any, spot: Spot, colour: str, marker: str) -> None:
     x, y = spot.contrast_refused, spot.harmful_refused
     axes.errorbar(
-        x.value, y.value, xerr=_bars(x), yerr=_bars(y), fmt=marker, color=colour, markersize=7.5, elinewidth=1.2,
+        x.value, y.value, xerr=bars(x), yerr=bars(y), fmt=marker, color=colour, markersize=7.5, elinewidth=1.2,
         markeredgecolor="white", markeredgewidth=0.8, label=textwrap.fill(label_of(spot.name), 36), zorder=4,
     )  # fmt: skip
 
@@ -227,7 +227,7 @@ def shares(rows: Sequence[tuple[str, Estimate]], label: str) -> Picture | None:
             if e.value is None:
                 axes.text(0.01, place, "not measured", fontsize=8, color=MUTED, style="italic", va="center")
                 continue
-            axes.errorbar(e.value, place, xerr=_bars(e), fmt="o", color=AFTER, markersize=5, elinewidth=1.2)
+            axes.errorbar(e.value, place, xerr=bars(e), fmt="o", color=AFTER, markersize=5, elinewidth=1.2)
         return figure
 
     return draw_picture(draw, f"{label}. " + " ".join(f"{name}: {_said(e)}." for name, e in rows))
@@ -255,7 +255,7 @@ def reliability(bins: Sequence[CalibrationBin]) -> Picture | None:
         axes.plot([0, 1], [0, 1], "--", color="#9aa5b1", linewidth=1.1, zorder=1)
         for x, y, observed in drawn:
             axes.errorbar(
-                x, y, yerr=_bars(observed), fmt="o", color=AFTER, markersize=6, elinewidth=1.2,
+                x, y, yerr=bars(observed), fmt="o", color=AFTER, markersize=6, elinewidth=1.2,
                 markeredgecolor="white", zorder=3,
             )  # fmt: skip
             axes.annotate(
@@ -314,7 +314,8 @@ def draw_legend(figure: Figure, axes: Any, place: str, columns: int = 1) -> None
     )  # fmt: skip
 
 
-def _bars(estimate: Estimate) -> list[list[float]] | None:
+def bars(estimate: Estimate) -> list[list[float]] | None:
+    """Return how far an interval reaches to either side, as matplotlib wants it; None where there is none."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return None
     return [[max(0.0, estimate.value - estimate.low)], [max(0.0, estimate.high - estimate.value)]]

@@ -88,7 +88,7 @@ def watched(run: Reinforcement) -> tuple[Watched, ...]:
 
     scores = [name for name in (*run.rewards, run.watcher, run.cost) if name]
     return (
-        *(both(name, partial(_score, name=name)) for name in scores),
+        *(both(name, partial(mean_over_prompts, name=name)) for name in scores),
         both("tokens", lambda own: _mean(own, [float(len(s.ids)) for s in own])),
         both(
             "cut by the limit",
@@ -176,7 +176,8 @@ def told(truth: Truth) -> str:
     )
 
 
-def _score(samples: Sequence[Sample], name: str) -> Estimate:
+def mean_over_prompts(samples: Sequence[Sample], name: str) -> Estimate:
+    """Return the mean of one score, prompts as units, and how many answers have none, by why."""
     reasons: dict[str, int] = {}
     for s in samples:
         if name in s.unscored:
