@@ -15,10 +15,14 @@ import torch
 import training_demo as demo
 from tiny_llama import tiny
 
+from accord.models.adapters import scaled
+from accord.models.chat import ChatFormat
 from accord.models.reward import score_head, with_score_head
+from accord.models.sampling import Sampling
 from accord.models.sharded import is_sharded, trained_state
 from accord.models.tree import Tree, head_weight
 from accord.objectives.kto import kto
+from accord.recipes.online_run import method_named
 from accord.recipes.settings import AlignSettings, TrainingSettings
 from accord.recipes.training import (
     make_trainee,
@@ -27,8 +31,12 @@ from accord.recipes.training import (
     train_on_demonstrations,
     train_on_pairs,
 )
+from accord.scorers.as_reward import ByFunction, Weighted
+from accord.train.collect import Asked, Judges
+from accord.train.learner import Learner, OnlineSettings
 from accord.train.mixture import Mixture
 from accord.train.offline import TrainSettings, fit
+from accord.train.online import fit_online
 from accord.train.parallel import is_main, n_processes
 from accord.train.preferences import Marked, answer_logps, mismatched_trees
 from accord.train.rewards import Ranking, reward_task
@@ -126,10 +134,34 @@ def demonstrations(folder, progress, **settings):
     return trainee.model, train_on_demonstrations(trainee, rows, asked, folder, progress)
 
 
+def odd(transcript):
+    text = transcript.answer
+    return sum(ord(c) % 2 for c in text) / len(text) if text else 0.0
+
+
+def grpo(folder, progress):
+    """Sampled answers: each process samples its prompts' and learns from all."""
+    model = demo.lora(0)
+    chat = ChatFormat(tiny().tokenizer)
+    learner = Learner(model, head_weight(model), partial(scaled, model, 0.0), chat.end_ids, chat.decode)
+    prompts = [
+        Prompt(f"p{i}", (Message("user", f"what is the water of {i}"),), "ordinary", "", f"p{i}", "train")
+        for i in range(7)
+    ]
+    asked = [Asked(p, chat.prompt(p.messages)) for p in prompts]
+    settings = OnlineSettings(
+        steps=7, prompts_per_step=5, group=4, prompts_per_update=3, passes=2, sampling=Sampling(6, 1.0), loop=SETTINGS
+    )
+    judges = Judges(Weighted(((1.0, ByFunction("odd", odd)),)))
+    method = method_named("grpo", 6, {})
+    return model, fit_online(learner, method, judges, asked, settings, folder, progress, clock=demo.Clock())
+
+
 ALONE = {  # models that nobody asked to be spread
     "sft": partial(of_task, demo.sft_problem),
     "dpo": partial(of_task, demo.dpo_problem),
     "kto": partial(of_task, kto_alone),
+    "grpo": grpo,
 }
 WHOLE_RUNS = {
     "lora": pairs,

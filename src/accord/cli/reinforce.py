@@ -65,7 +65,7 @@ def _reinforce(
     objective: str,
     options: Mapping[str, float],
 ) -> None:
-    from accord.cli.progress import make_progress
+    from accord.cli.progress import is_main_process, make_progress
     from accord.cli.tracking import tracked
     from accord.recipes.online_run import OnlineAsked, run_online
     from accord.recipes.settings import TrainingSettings, adapted_layers
@@ -82,6 +82,8 @@ def _reinforce(
     facts, watched, _ = run_online(
         objective, data, out, asked, settings, tracked(make_progress(), track, out), ptx_data
     )
+    if not is_main_process():
+        return
     if json_:
         print(json.dumps({**facts, "watched": [asdict(w) for w in watched]}))
         return

@@ -20,7 +20,7 @@ from accord.models.adapters import scaled
 from accord.models.chat import ChatFormat
 from accord.models.load import load_model, published_name, window
 from accord.models.sampling import Sampling
-from accord.models.sharded import n_launched
+from accord.models.sharded import sharding_asked
 from accord.models.tree import Tree, decoder_of
 from accord.objectives.lagrangian import Multiplier
 from accord.policy import load_policy
@@ -46,6 +46,7 @@ from accord.train.collect import Asked, Judges
 from accord.train.learner import Learner, Method, OnlineSettings
 from accord.train.methods import Imitate, Prefer, Reinforce
 from accord.train.online import Kept, OnlineResult, fit_online
+from accord.train.parallel import is_main
 from accord.train.sampled import Penalties
 from accord.train.samples import ROLLOUTS, read_samples, step_file
 from accord.types import Kind, Progress, Prompt
@@ -105,8 +106,11 @@ def run_online(
             f"{name} learns from the distribution that is sampled, and the model that learns has no top-p: leave --top-p out, or "
             "take rejection or online-dpo"
         )
-    if n_launched() > 1:
-        raise SettingsError(f"`accord train {name}` runs in one process so far; start it without a launcher")
+    if sharding_asked():
+        raise SettingsError(
+            f"`accord train {name}` samples with the weights that it trains, which must be whole in each process: launch it with "
+            "DDP, without FSDP or ZeRO"
+        )
     judges = _judges(asked)
     loaded = load_model(settings.model, settings.precision)
     trainee = make_trainee(loaded, settings)
@@ -137,7 +141,7 @@ def run_online(
         loop=replace(settings.dials(), weight_decay=0.0),
     )
     result = fit_online(learner, method, judges, prompts, online, stage.folder, progress, kept)
-    if not stage.done:
+    if is_main() and not stage.done:
         stage.finish({"seconds": result.seconds, "ended": result.ended})
     card = plain_card(settings.model, f"{name} on {len(prompts)} prompts, rewarded by {judges.reward.name},")
     save_model(trainee, out / "model", card, 1.0, published_name(settings.model, loaded))
@@ -150,9 +154,11 @@ def run_online(
         "skipped optimiser steps": result.skipped,
         "seconds": round(result.seconds, 1),
         "rollouts": str(stage.folder / ROLLOUTS),
-        "report": str(write_reinforcement(evidence, out / "report.html")),
+        "report": str(out / "report.html"),
         "model": str(out / "model"),
     }
+    if is_main():
+        write_reinforcement(evidence, out / "report.html")
     return facts, watched(evidence), evidence
 
 

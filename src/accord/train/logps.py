@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from accord.models.head import Head, token_logps
 from accord.models.sharing import batches
 from accord.models.tree import FORWARD_TOKENS, Tree
+from accord.train.parallel import gather, own_batches
 from accord.train.states import FrozenStates
 
 
@@ -34,9 +35,12 @@ def said_by(
     with_states: bool = False,
     temperature: float = 1.0,
 ) -> list[Said]:
-    """Return what the model as it is now says of every row, on the CPU; log-probabilities are those at `temperature`."""
+    """Return what the model as it is now says of every row, on the CPU; log-probabilities are those at `temperature`.
+
+    Processes that train together share the rows out.
+    """
     found: dict[int, Said] = {}
-    for rows in batches(model, trees, range(len(trees)), FORWARD_TOKENS):
+    for rows in own_batches(batches(model, trees, range(len(trees)), FORWARD_TOKENS), model):
         batch, hidden_BLD = states.last_states(model, trees, rows)
         hidden_ND = batch.predicting(hidden_BLD)
         logps_N = token_logps(hidden_ND / temperature, head, batch.targets_N).logps_N.cpu()
@@ -50,4 +54,5 @@ def said_by(
                 None if values_N is None else values_N[own_N],
                 hidden_ND[own_N.to(hidden_ND.device)].cpu() if with_states else None,
             )
-    return [found[i] for i in range(len(trees))]
+    everywhere = {i: said for part in gather(found) for i, said in part.items()}
+    return [everywhere[i] for i in range(len(trees))]

@@ -4,6 +4,8 @@ A step samples a group of answers to each of some prompts, scores them, weighs e
 model) and takes one or more optimiser steps on them. What is sampled is kept, an object an answer, in `rollouts/` of the stage's
 folder; a run that is gone on with reads from there what its model had sampled, and gives the bits of one that never stopped.
 
+Several processes (DDP) each sample and score their share of a step's prompts, and learn from all of them as one process would.
+
 An answer that could not be scored is left out and counted. The run ends early where no group tells answers apart any more, where
 the engine that samples and the model that learns have drifted apart, where the budget of divergence is spent, or where what only
 watches turns down; why is said.
@@ -39,6 +41,7 @@ from accord.train.learner import Group, Learner, Lesson, Method, OnlineSettings
 from accord.train.masters import masters_of
 from accord.train.mixture import Mixture
 from accord.train.offline import CHECKPOINT_EVERY_S, MOST_SKIPPED, Stepper, optimizer_of, schedule
+from accord.train.parallel import gather, is_main, n_processes, own_rows, same_everywhere, together, wait
 from accord.train.samples import Sample, measured_of, read_samples, step_file, write_samples
 from accord.train.states import NOTHING_FROZEN
 from accord.train.watch import Pace, StepLog, Work, turned_down
@@ -97,8 +100,9 @@ def fit_online(
         run = _Run(learner, method, judges, prompts, settings, folder, progress, kept)
         at = load(folder, settings.loop.token_budget, masters.parameters, optimizer)
         run.take_up(at.more)
+        same_everywhere([p.data for p in masters.parameters])
         masters.publish()
-        peak = matrix_peak(multiplied_in(learner.model), masters.weights[0].device)
+        peak = n_processes() * matrix_peak(multiplied_in(learner.model), masters.weights[0].device)
         progress.start(method.name, settings.steps, "steps")
         progress.advance(run.step)
         began = saved = clock()
@@ -119,13 +123,14 @@ def fit_online(
             pace = Pace(work, clock() - began, peak)
             progress.measure(method.name, run.step - 1, {**measured, **pace.measured()})
             progress.advance(1, _note(measured))
-            if clock() - saved >= CHECKPOINT_EVERY_S:
+            if together(clock() - saved >= CHECKPOINT_EVERY_S, learner.model):
                 save(folder, at, masters.parameters, optimizer)
                 saved = clock()
         progress.finish()
         if run.ended:
             progress.say(f"{method.name} ends after {run.step} of {settings.steps} steps: {run.ended}")
         save(folder, at, masters.parameters, optimizer)
+        wait()
     return OnlineResult(tuple(run.logs), run.ended, at.skipped, at.seconds)
 
 
@@ -170,13 +175,18 @@ class _Run:
     def sample(self, version: int) -> list[Sample]:
         """Return the step's answers, scored: from the run's folder where they are there already."""
         path = step_file(self.folder, self.step)
-        if path.exists():
-            return read_samples(path)
+        kept = read_samples(path) if is_main() and path.exists() else None
+        if (kept := gather(kept)[0]) is not None:
+            return kept
         source = Source(self.learner.model, self.learner.end_ids, self.learner.decode, version)
-        samples = collect(
-            source, self.judges, self._prompts_of_step(), self.settings.group, self.settings.sampling, f"{self.step}/"
-        )
-        write_samples(path, samples)
+        asked = self._prompts_of_step()
+        own = own_rows(asked)
+        name, sampling = f"{self.step}/", self.settings.sampling
+        parts = gather(collect(source, self.judges, own, self.settings.group, sampling, name) if own else [])
+        order = {a.prompt.id: place for place, a in enumerate(asked)}
+        samples = sorted((s for part in parts for s in part), key=lambda s: order[s.prompt])
+        if is_main():
+            write_samples(path, samples)
         return samples
 
     def _prompts_of_step(self) -> list[Asked]:

@@ -61,6 +61,11 @@ def own_batches(batches: Sequence[list[int]], model: nn.Module) -> list[list[int
     return own
 
 
+def own_rows(rows: Sequence[T]) -> Sequence[T]:
+    """Return this process's of some rows: each process has another part, and none has two more than another."""
+    return rows[int(_state().process_index) :: n_processes()]
+
+
 def from_all(values: Tensor, rows: Sequence[int]) -> Tensor:
     """Fill in the other processes' rows of a tensor, each of which has its own (`rows`)."""
     if n_processes() == 1:
