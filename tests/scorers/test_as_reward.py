@@ -11,10 +11,11 @@ from accord.scorers.as_reward import (
     ByNumber,
     ByVerdict,
     Given,
+    Piecewise,
     Weighted,
+    combined,
     cost_named,
     reward_named,
-    weighted,
 )
 from accord.scorers.refusal import RefusalScorer
 from accord.scorers.reward import RewardScorer
@@ -23,6 +24,12 @@ from accord.types import Message, Outcome, Score, Transcript
 
 POLICY = load_policy(policy_path())
 CLAUSE = next(h.id for h in POLICY.hazards if h.response == "refuse")
+
+
+def together(reward, rows):
+    columns = {r.name: r.of(rows) for r in reward.rewards}
+    given = [{name: column[i] for name, column in columns.items()} for i in range(len(rows))]
+    return [g.value for g in reward.together(given, rows)]
 
 
 def said(answer, kind="harmful"):
@@ -76,12 +83,9 @@ def test_a_reward_models_own_number_and_a_costs_turned_round(tiny_model):
 def test_names_and_weights(tmp_path):
     mine = tmp_path / "mine.py"
     mine.write_text("def long(transcript):\n    return len(transcript.answer)\n")
-    both = weighted([f"0.5*{mine}:long", "refusal"], POLICY)
+    both = combined([f"0.5*{mine}:long", "refusal"], POLICY)
     assert both.name == f"0.5 * {mine}:long + 1 * refusal"
-    (given,) = both.by_part([said(NO)])
-    assert both.together(given).value == 0.5 * len(NO) + 1
-    (given,) = both.by_part([said("")])
-    assert both.together(given).value is None
+    assert together(both, [said(NO), said("")]) == [0.5 * len(NO) + 1, None]
 
 
 @pytest.mark.parametrize(
@@ -92,18 +96,35 @@ def test_names_and_weights(tmp_path):
         (["half*refusal"], "'half' is no weight"),
         (["refusl"], "'refusl' not found; did you mean 'refusal'"),
         (["reward:"], "names no model"),
+        (["llama2:a"], "two reward models' runs"),
+        (["llama2:a,b", "refusal"], "no other reward beside it"),
     ],
 )
 def test_what_is_no_reward_is_refused(names, message):
     with pytest.raises(SettingsError, match=message):
-        weighted(names, POLICY)
+        combined(names, POLICY)
 
 
 def test_two_rewards_of_one_name_are_refused(monkeypatch):
     monkeypatch.setattr("accord.scorers.as_reward.reward_named", lambda name, _: ByFunction("same", len))
     with pytest.raises(DataError, match="one name"):
-        weighted(["a", "b"], POLICY)
+        combined(["a", "b"], POLICY)
 
 
 def test_one_reward_is_called_as_it_is():
     assert Weighted(((1.0, reward_named("refusal", POLICY)),)).name == "refusal"
+
+
+def test_llama_2s_combination_by_hand():
+    """Of logits (safety, helpfulness): harmful (3, 1) counts 3, ordinary (3, 1) counts 1, ordinary (-3, 9), unsafe, counts -3.
+
+    Whitened: mean 1/3, deviation sqrt(168 / 18). What one of the two could not score has none and is in no mean.
+    """
+    safety = ByFunction("safety", lambda t: {"bad": -3.0}.get(t.answer, 3.0))
+    helpful = ByFunction("helpful", lambda t: {"bad": 9.0, "odd": None}.get(t.answer, 1.0))
+    rows = [said("x"), said("x", "ordinary"), said("odd"), said("bad", "ordinary")]
+    both = Piecewise(safety, helpful)
+    found = together(both, rows)
+    s = (168 / 18) ** 0.5
+    assert found[2] is None
+    assert [found[i] for i in (0, 1, 3)] == pytest.approx([(3 - 1 / 3) / s, (1 - 1 / 3) / s, (-3 - 1 / 3) / s])

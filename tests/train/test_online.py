@@ -291,8 +291,10 @@ def test_a_watcher_is_shown_and_does_not_train(tmp_path):
 
 def test_several_rewards_are_added_with_their_weights():
     two = Weighted(((1.0, ByFunction("a", odd)), (0.5, ByFunction("b", lambda _: 4.0))))
-    assert two.together({"a": Given(0.5), "b": Given(4.0)}).value == 2.5
-    none = two.together({"a": Given(0.5), "b": Given(None, "gone")})
+    (both, none) = two.together(
+        [{"a": Given(0.5), "b": Given(4.0)}, {"a": Given(0.5), "b": Given(None, "gone")}], [None, None]
+    )
+    assert both.value == 2.5
     assert (none.value, none.reason) == (None, "b: gone")
     assert two.name == "1 * a + 0.5 * b"
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 REWARD_HELP = (
     "What is learned from: reward:RUN, cost:RUN (turned round), FILE.py:NAME (a function of a transcript), or a judge: "
     f"{JUDGE_HELP} "
-    "Several times to add them up, each NAME or WEIGHT*NAME."
+    "Several times to add them up, each NAME or WEIGHT*NAME; llama2:SAFETY,HELPFULNESS combines two reward models as Llama 2 did."
 )
 
 

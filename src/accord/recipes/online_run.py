@@ -40,7 +40,7 @@ from accord.report.reinforcement import Reinforcement, Watched, watched
 from accord.report.reinforcement_page import write_reinforcement
 from accord.resolve import resolve
 from accord.runs.atomic import file_digest
-from accord.scorers.as_reward import cost_named, reward_named, weighted
+from accord.scorers.as_reward import combined, cost_named, reward_named
 from accord.starter import policy_path
 from accord.train.collect import Asked, Judges
 from accord.train.learner import Learner, Method, OnlineSettings
@@ -166,7 +166,7 @@ def _judges(asked: OnlineAsked) -> Judges:
     document = load_policy(asked.policy or policy_path())
     cost = cost_named(asked.cost, document) if asked.cost else None
     return Judges(
-        weighted(asked.rewards, document),
+        combined(asked.rewards, document),
         cost,
         Multiplier(asked.cost_limit) if cost is not None else None,
         reward_named(asked.watcher, document) if asked.watcher else None,
@@ -275,7 +275,7 @@ def evidence_of(
         method=name,
         model=model,
         reward=judges.reward.name,
-        rewards=[reward.name for _, reward in judges.reward.parts],
+        rewards=[reward.name for reward in judges.reward.rewards],
         watcher=judges.watcher.name if judges.watcher else "",
         cost=judges.cost.name if judges.cost else "",
         n_prompts=len(prompts),

@@ -64,7 +64,7 @@ def run_soup(
         raise SettingsError(f"--take {asked.take:g}: the second model's share is a number from 0 to 1")
     document = load_policy(asked.policy or policy_path())
     judges = Judges(Weighted(tuple((1.0, reward_named(name, document)) for name in asked.rewards)))
-    names = [reward.name for _, reward in judges.reward.parts]
+    names = [reward.name for reward in judges.reward.rewards]
     if len(set(names)) < len(names):
         raise SettingsError(f"both rewards are {names[0]}: a soup trades one for another")
     folders = [Path(resolve(name)) for name in asked.models]

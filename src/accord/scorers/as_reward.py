@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import torch
+
 from accord.errors import DataError, SettingsError
+from accord.objectives.combined_reward import piecewise
 from accord.policy import Policy
 from accord.resolve import resolve
 from accord.scorers.endpoint import EndpointScorer
@@ -18,6 +21,8 @@ from accord.scorers.named import scorer_named
 from accord.scorers.reward import RewardScorer
 from accord.scorers.scorer import Scorer
 from accord.types import Score, Transcript, acceptable
+
+LLAMA2 = "llama2:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +124,24 @@ class ByFunction:
         return Given(None, f"the function returned {said!r:.60}; expected a number")
 
 
+class Combined(Protocol):
+    """Several rewards as the one that is learned from."""
+
+    @property
+    def name(self) -> str:
+        """What is shown."""
+
+    @property
+    def rewards(self) -> tuple[Reward, ...]:
+        """The rewards that it is made of."""
+
+    def together(self, given: Sequence[Mapping[str, Given]], transcripts: Sequence[Transcript]) -> list[Given]:
+        """Return one reward a transcript of what each of them gave, by name; where one it needs gave none, there is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Weighted:
-    """Several rewards with weights; where one gives none, there is none."""
+    """A sum of rewards with weights."""
 
     parts: tuple[tuple[float, Reward], ...]
 
@@ -132,13 +152,16 @@ class Weighted:
             return self.parts[0][1].name
         return " + ".join(f"{weight:g} * {reward.name}" for weight, reward in self.parts)
 
-    def by_part(self, transcripts: Sequence[Transcript]) -> list[Mapping[str, Given]]:
-        """Return what each part gives, by its name, a transcript."""
-        given = {reward.name: reward.of(transcripts) for _, reward in self.parts}
-        return [{name: column[i] for name, column in given.items()} for i in range(len(transcripts))]
+    @property
+    def rewards(self) -> tuple[Reward, ...]:
+        """The rewards that it is made of."""
+        return tuple(reward for _, reward in self.parts)
 
-    def together(self, given: Mapping[str, Given]) -> Given:
-        """Return the weighted sum of what the parts gave."""
+    def together(self, given: Sequence[Mapping[str, Given]], transcripts: Sequence[Transcript]) -> list[Given]:
+        """Return the sums."""
+        return [self._sum(own) for own in given]
+
+    def _sum(self, given: Mapping[str, Given]) -> Given:
         total = 0.0
         for weight, reward in self.parts:
             one = given[reward.name]
@@ -146,6 +169,45 @@ class Weighted:
                 return Given(None, f"{reward.name}: {one.reason}")
             total += weight * one.value
         return Given(total)
+
+
+@dataclass(frozen=True, slots=True)
+class Piecewise:
+    """Llama 2's: safety's reward where the prompt asks for safety or the answer is unsafe, else helpfulness's; whitened.
+
+    Both are logits of preference models. A harmful or a contrast prompt asks for safety. The mean and the deviation are those of
+    all transcripts that are combined together.
+    """
+
+    safety: Reward
+    helpfulness: Reward
+
+    @property
+    def name(self) -> str:
+        """Both names."""
+        return f"Llama 2's combination of {self.safety.name} and {self.helpfulness.name}"
+
+    @property
+    def rewards(self) -> tuple[Reward, ...]:
+        """Safety's and helpfulness's."""
+        return (self.safety, self.helpfulness)
+
+    def together(self, given: Sequence[Mapping[str, Given]], transcripts: Sequence[Transcript]) -> list[Given]:
+        """Return the combinations."""
+        found: list[Given] = []
+        both: list[tuple[int, float, float]] = []
+        for i, own in enumerate(given):
+            lacking = next((r.name for r in self.rewards if own[r.name].value is None), "")
+            found.append(Given(None, f"{lacking}: {own[lacking].reason}" if lacking else ""))
+            s, h = own[self.safety.name].value, own[self.helpfulness.name].value
+            if s is not None and h is not None:
+                both.append((i, s, h))
+        if both:
+            safety_S, helpfulness_S = (torch.tensor([row[k] for row in both]) for k in (1, 2))
+            asks_S = torch.tensor([transcripts[i].kind in ("harmful", "contrast") for i, _, _ in both])
+            for (i, _, _), value in zip(both, piecewise(safety_S, helpfulness_S, asks_S).tolist(), strict=True):
+                found[i] = Given(value)
+        return found
 
 
 def reward_named(name: str, policy: Policy) -> Reward:
@@ -183,13 +245,24 @@ def cost_named(name: str, policy: Policy) -> Reward:
     return replace(found, sign=1) if isinstance(found, ByNumber) else found
 
 
-def weighted(names: Sequence[str], policy: Policy) -> Weighted:
-    """Return the sum of several rewards, each written NAME or WEIGHT*NAME.
+def combined(names: Sequence[str], policy: Policy) -> Combined:
+    """Return what several names are together: a sum, each NAME or WEIGHT*NAME; or `llama2:SAFETY,HELPFULNESS`, two reward models.
 
     Raises:
-        SettingsError: none is given, one is given twice, or a weight is no number.
+        SettingsError: none is given, one is given twice, a weight is no number, or Llama 2's combination stands beside others.
         ModelError: a model cannot be loaded.
     """
+    if not any(name.startswith(LLAMA2) for name in names):
+        return _weighted(names, policy)
+    safety, comma, helpfulness = names[0].removeprefix(LLAMA2).partition(",")
+    if len(names) > 1 or not (safety and comma and helpfulness):
+        raise SettingsError(
+            f"rewards {', '.join(names)}: write {LLAMA2}SAFETY,HELPFULNESS, two reward models' runs, and no other reward beside it"
+        )
+    return Piecewise(reward_named(f"reward:{safety}", policy), reward_named(f"reward:{helpfulness}", policy))
+
+
+def _weighted(names: Sequence[str], policy: Policy) -> Weighted:
     if not names:
         raise SettingsError("no reward: give --reward NAME, for example reward:runs/rm")
     parts: dict[str, float] = {}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from accord.models.rollout import generate
 from accord.models.sampling import Sampling
 from accord.objectives.lagrangian import Multiplier
-from accord.scorers.as_reward import Given, Reward, Weighted
+from accord.scorers.as_reward import Combined, Given, Reward
 from accord.train.samples import Sample
 from accord.types import Prompt, Transcript, last_user_text
 
@@ -27,7 +27,7 @@ class Asked:
 class Judges:
     """What rewards, what it costs (a limit on its mean, held by a multiplier), and what watches and never trains."""
 
-    reward: Weighted
+    reward: Combined
     cost: Reward | None = None
     multiplier: Multiplier | None = None
     watcher: Reward | None = None
@@ -46,12 +46,24 @@ class Source:
 def collect(
     source: Source, judges: Judges, asked: Sequence[Asked], group: int, sampling: Sampling, name: str = ""
 ) -> list[Sample]:
-    """Return `group` scored answers to each prompt, a prompt's together. `name` stands before their keys, which make their luck."""
+    """Return `group` answers to each prompt, a prompt's together, with what each reward and watcher gives them and `rewarded`.
+
+    `name` stands before their keys, which make their luck.
+    """
+    return rewarded(scored(source, judges, asked, group, sampling, name), judges, asked)
+
+
+def scored(
+    source: Source, judges: Judges, asked: Sequence[Asked], group: int, sampling: Sampling, name: str = ""
+) -> list[Sample]:
+    """As `collect`, without the one reward that is learned from: that may depend on all answers of a step."""
     rows = [a for a in asked for _ in range(group)]
     keys = [f"{name}{a.prompt.id}/{k}" for a in asked for k in range(group)]
     rollouts = generate(source.model, [a.ids for a in rows], keys, source.end_ids, sampling, decode=source.decode)
     texts = [source.decode(r.ids) for r in rollouts]
-    given = _scores(judges, [_transcript(a.prompt, text) for a, text in zip(rows, texts, strict=True)])
+    transcripts = [_transcript(a.prompt, text) for a, text in zip(rows, texts, strict=True)]
+    asks = [*judges.reward.rewards, *(r for r in (judges.cost, judges.watcher) if r is not None)]
+    given = {reward.name: reward.of(transcripts) for reward in asks}
     return [
         Sample(
             prompt=a.prompt.id,
@@ -61,21 +73,20 @@ def collect(
             logps=r.logps,
             truncated=r.truncated,
             text=text,
-            scores={name: g.value for name, g in own.items()},
-            unscored={name: g.reason for name, g in own.items() if g.value is None},
-            reward=judges.reward.together(own).value,
+            scores={name: column[i].value for name, column in given.items()},
+            unscored={name: column[i].reason for name, column in given.items() if column[i].value is None},
+            reward=None,
         )
-        for a, key, r, text, own in zip(rows, keys, rollouts, texts, given, strict=True)
+        for i, (a, key, r, text) in enumerate(zip(rows, keys, rollouts, texts, strict=True))
     ]
 
 
-def _scores(judges: Judges, transcripts: Sequence[Transcript]) -> list[dict[str, Given]]:
-    found = [dict(own) for own in judges.reward.by_part(transcripts)]
-    for reward in (judges.cost, judges.watcher):
-        if reward is not None:
-            for own, given in zip(found, reward.of(transcripts), strict=True):
-                own[reward.name] = given
-    return found
+def rewarded(samples: Sequence[Sample], judges: Judges, asked: Sequence[Asked]) -> list[Sample]:
+    """Return scored answers with the one reward that is learned from."""
+    prompts = {a.prompt.id: a.prompt for a in asked}
+    given = [{name: Given(value, s.unscored.get(name, "")) for name, value in s.scores.items()} for s in samples]
+    found = judges.reward.together(given, [_transcript(prompts[s.prompt], s.text) for s in samples])
+    return [replace(s, reward=g.value) for s, g in zip(samples, found, strict=True)]
 
 
 def _transcript(prompt: Prompt, text: str) -> Transcript:

@@ -35,7 +35,7 @@ from accord.models.sharded import multiplied_in
 from accord.models.tree import Tree
 from accord.objectives.lagrangian import Multiplier
 from accord.train.checkpoint import Position, load, save
-from accord.train.collect import Asked, Judges, Source, collect
+from accord.train.collect import Asked, Judges, Source, rewarded, scored
 from accord.train.imitation import Learned
 from accord.train.learner import Group, Learner, Lesson, Method, OnlineSettings
 from accord.train.masters import masters_of
@@ -182,9 +182,10 @@ class _Run:
         asked = self._prompts_of_step()
         own = own_rows(asked)
         name, sampling = f"{self.step}/", self.settings.sampling
-        parts = gather(collect(source, self.judges, own, self.settings.group, sampling, name) if own else [])
+        parts = gather(scored(source, self.judges, own, self.settings.group, sampling, name) if own else [])
         order = {a.prompt.id: place for place, a in enumerate(asked)}
-        samples = sorted((s for part in parts for s in part), key=lambda s: order[s.prompt])
+        found = sorted((s for part in parts for s in part), key=lambda s: order[s.prompt])
+        samples = rewarded(found, self.judges, asked)
         if is_main():
             write_samples(path, samples)
         return samples
