@@ -37,6 +37,8 @@ NAME = "accord_rollout"
 COMPACT_SHARE = 0.15
 # New rows are taken in once so many have ended: one at a time each would be a prefill, and a cohort, of its own.
 ADMIT_SHARE = 0.25
+# Prompts stand in one cohort up to so many times the shortest's own tokens, and some more.
+LONGER, SOME_TOKENS = 1.5, 64
 PREFILL_TOKENS = 1024
 
 
@@ -188,18 +190,28 @@ class _Engine:
             self._forward(head, torch.arange(self.n_prefix, device=self.device)[None], None)
         self.tokens = torch.zeros(0, dtype=torch.long, device=self.device)
         while self.queue or self.cohorts:
-            n_free = self.batch_size - sum(cohort.n_alive for cohort in self.cohorts)
-            if self.queue and (not self.cohorts or n_free >= max(1.0, ADMIT_SHARE * self.batch_size)):
-                self._admit(n_free)
+            n_free = self._n_free()
+            if not self.cohorts or n_free >= max(1.0, ADMIT_SHARE * self.batch_size):
+                while self.queue and n_free and self._admit(n_free):
+                    n_free = self._n_free()
             if self.cohorts:
                 self._step()
         return self.answers
 
-    def _admit(self, n_free: int) -> None:
-        """Take groups from the queue into a new cohort; a group is parted only where it would never fit."""
+    def _n_free(self) -> int:
+        return self.batch_size - sum(cohort.n_alive for cohort in self.cohorts)
+
+    def _admit(self, n_free: int) -> bool:
+        """Take groups from the queue into a new cohort, and return whether any was taken.
+
+        A group is parted only where it would never fit. A cohort's prompts are padded to its longest: one that is much longer than
+        the shortest begins another cohort.
+        """
         groups: list[tuple[tuple[int, ...], list[int]]] = []
         while self.queue and n_free:
             prompt, rows = self.queue[0]
+            if groups and len(prompt) - self.n_prefix > LONGER * (len(groups[0][0]) - self.n_prefix) + SOME_TOKENS:
+                break
             if len(rows) > n_free:
                 if groups or self.cohorts:
                     break
@@ -209,7 +221,7 @@ class _Engine:
             groups.append(self.queue.popleft())
             n_free -= len(rows)
         if not groups:
-            return
+            return False
         prompts, rows = [prompt for prompt, _ in groups], [row for _, rows in groups for row in rows]
         own = [len(prompt) - self.n_prefix for prompt in prompts]
         sizes = torch.tensor([len(rows) for _, rows in groups], device=self.device)
@@ -233,6 +245,7 @@ class _Engine:
         if cohort.n_alive:
             self.cohorts.append(cohort)
             self.tokens = torch.cat([self.tokens, tokens])
+        return True
 
     def _prefill(self, cohort: Cohort, prompts: Sequence[tuple[int, ...]], width: int) -> Tensor:
         """Compute prompts behind the common prefix, a few of like length at a time; return their last logits [P, V]."""
