@@ -13,20 +13,25 @@ import typer
 from accord.cli.options import LAYERS_HELP, Method, Model, PrecisionName, Rank, Seed, Track
 
 RUNS = Path("runs")
-RECIPES = ("safety_round", "instructgpt")
+RECIPES = ("safety_round", "instructgpt", "llama2")
 GATE_HELP = "End with exit code 1 where a release gate is not shown to be met; without it the report alone says so."
 
 
 def align(
     model: Model = "starter",
     recipe: str = typer.Option(
-        "safety_round", help="safety_round, or instructgpt (demonstrations, reward model, PPO) on --comparisons."
+        "safety_round",
+        help="safety_round; on --comparisons: instructgpt (SFT, reward model, PPO), or llama2 (two reward models, rounds).",
     ),
     policy: str = typer.Option("", help="A policy document (YAML); the starter policy if none."),
     demonstrations: str = typer.Option("", help="Demonstrations (JSONL); the starter's if none."),
     comparisons: str = typer.Option("", help="Comparisons added to DPO: prompt/chosen/rejected or hh-rlhf text."),
-    dev: str = typer.Option("", help="instructgpt: held-out comparisons to measure on."),
-    steps: int = typer.Option(None, min=1, help="instructgpt: steps of reinforcement learning."),
+    dev: str = typer.Option("", help="instructgpt, llama2: held-out comparisons to measure on."),
+    helpfulness: str = typer.Option(
+        "", help="llama2: comparisons of helpfulness; --comparisons are then those of safety."
+    ),
+    helpfulness_dev: str = typer.Option("", help="llama2: held-out comparisons of helpfulness."),
+    steps: int = typer.Option(None, min=1, help="instructgpt, llama2: steps of PPO (a round)."),
     out: Path = typer.Option(None, help="The run's folder; a new one under runs/ if none."),
     method: Method = "lora",
     precision: PrecisionName = "auto",
@@ -54,22 +59,25 @@ def align(
 
     if recipe not in RECIPES:
         raise SettingsError(f"recipe '{recipe}' unknown{nearest(recipe, RECIPES)}; there are: {', '.join(RECIPES)}")
-    if recipe == "instructgpt":
-        from accord.cli import instructgpt
+    if recipe != "safety_round":
+        from accord.cli import instructgpt, llama2
         from accord.cli.progress import make_progress
         from accord.cli.tracking import tracked
 
         chosen = {
-            "model": model,
-            "precision": precision,
-            "comparisons": comparisons,
-            "dev": dev,
-            "limit": limit,
-            "seed": seed,
-        }
-        chosen |= {name: x for name, x in (("steps", steps), ("sft_epochs", sft_epochs)) if x is not None}
-        target = out or RUNS / time.strftime("instructgpt-%Y%m%d-%H%M%S")
-        instructgpt.run(target, chosen, dry_run, json_, tracked(make_progress(), track, target))
+            "model": model, "precision": precision, "comparisons": comparisons, "dev": dev, "limit": limit, "seed": seed,
+        }  # fmt: skip
+        more: dict[str, Any] = {"steps": steps, "sft_epochs": sft_epochs if recipe == "instructgpt" else None}
+        if recipe == "llama2":
+            more |= {
+                "helpfulness": helpfulness,
+                "helpfulness_dev": helpfulness_dev,
+                "rounds": rounds if rounds > 1 else None,
+            }
+        chosen |= {name: x for name, x in more.items() if x is not None}
+        target = out or RUNS / time.strftime(f"{recipe}-%Y%m%d-%H%M%S")
+        run = instructgpt.run if recipe == "instructgpt" else llama2.run
+        run(target, chosen, dry_run, json_, tracked(make_progress(), track, target))
         return
     given: dict[str, Any] = {
         "sft_epochs": sft_epochs,

@@ -53,7 +53,7 @@ def lines(truth: Truth) -> list[str]:
         f"{name}, held-out prompts: {_rewarded(of)}"
         for name, of in (("reward", truth.reward), ("watcher", truth.watcher))
     ]
-    found.append(f"divergence from the SFT model: {_number(truth.kl)} nats an answer")
+    found.append(f"divergence from the SFT model: {number(truth.kl)} nats an answer")
     for name in ("tokens", "truncated", "repetition"):
         before, after = (truth.answers[when].get(name) for when in ("before", "after"))
         if before is not None and after is not None:
@@ -65,7 +65,7 @@ def lines(truth: Truth) -> list[str]:
         ("capability", "capability"),
     ):
         was, now = (getattr(truth.rates[when], name) for when in ("before", "after"))
-        found.append(f"{label}: {_share(was)} before, {_share(now)} after")
+        found.append(f"{label}: {share(was)} before, {share(now)} after")
     found.append(told(truth))
     return found
 
@@ -76,10 +76,11 @@ def _rewarded(r: Rewarded) -> str:
         if r.in_deviations is None
         else f"{r.in_deviations:+.2f} standard deviations of the rewards before"
     )
-    return f"{_number(r.before)} before, {_number(r.after)} after; {_number(r.difference)} a prompt, {gain}"
+    return f"{number(r.before)} before, {number(r.after)} after; {number(r.difference)} a prompt, {gain}"
 
 
-def _number(e: Estimate) -> str:
+def number(e: Estimate) -> str:
+    """Return a mean over prompts as it is printed."""
     if e.value is None:
         return "not measured"
     span = "no interval" if e.low is None or e.high is None else f"[{e.low:.3f}, {e.high:.3f}]"
@@ -87,7 +88,8 @@ def _number(e: Estimate) -> str:
     return f"{e.value:.3f} {span} (n={e.n} prompts{unscored})"
 
 
-def _share(e: Estimate) -> str:
+def share(e: Estimate) -> str:
+    """Return a share as it is printed."""
     if e.value is None:
         return "not measured"
     return f"{e.value:.1%} [{e.low:.1%}, {e.high:.1%}] (n={e.n}, {e.n_unscored} unscored)"

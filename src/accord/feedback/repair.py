@@ -231,10 +231,13 @@ def _whole(completion: Completion, opening: str, declines: bool) -> str:
     if completion.error or not completion.text.strip() or (declines and completion.truncated):
         return ""
     text = (opening + completion.text).strip()
-    if completion.truncated:
-        match = _SENTENCE.match(text)
-        text = match.group().strip() if match else ""
-    return text
+    return whole_sentences(text) if completion.truncated else text
+
+
+def whole_sentences(text: str) -> str:
+    """Return a text up to the end of its last whole sentence; empty where it has none."""
+    match = _SENTENCE.match(text)
+    return match.group().strip() if match else ""
 
 
 def _guidance(hazard: Hazard) -> str:

@@ -192,11 +192,11 @@ def _some(comparisons: Sequence[Comparison], settings: InstructSettings) -> list
 def _write(folder: Path, material: Material) -> dict[str, Path]:
     """Write the files that the single runs read; they are the same whenever the recipe is gone on with."""
     rows: dict[str, list[dict[str, Any]]] = {
-        "sft": [{"messages": _turns((*c.messages, Message("assistant", c.chosen)))} for c in material.train],
-        "prompts": [{"id": c.id, "prompt": _turns(c.messages)} for c in material.train],
-        REWARD: [_pair(c) for c in material.reward],
-        WATCHER: [_pair(c) for c in material.watcher],
-        "dev": [_pair(c) for c in material.held_out],
+        "sft": [{"messages": turns((*c.messages, Message("assistant", c.chosen)))} for c in material.train],
+        "prompts": [{"id": c.id, "prompt": turns(c.messages)} for c in material.train],
+        REWARD: [pair_row(c) for c in material.reward],
+        WATCHER: [pair_row(c) for c in material.watcher],
+        "dev": [pair_row(c) for c in material.held_out],
     }
     files = {name: folder / f"{name}.jsonl" for name in rows}
     for name, path in files.items():
@@ -204,12 +204,14 @@ def _write(folder: Path, material: Material) -> dict[str, Path]:
     return files
 
 
-def _turns(messages: Conversation) -> list[Any]:
+def turns(messages: Conversation) -> list[Any]:
+    """Return a conversation as rows hold it."""
     return messages_to_rows(messages)
 
 
-def _pair(c: Comparison) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": c.id, "prompt": _turns(c.messages), "family": c.family}
+def pair_row(c: Comparison) -> dict[str, Any]:
+    """Return a comparison as a row of a file, its family kept."""
+    row: dict[str, Any] = {"id": c.id, "prompt": turns(c.messages), "family": c.family}
     row |= {side: [{"role": "assistant", "content": getattr(c, side)}] for side in ("chosen", "rejected")}
     if c.strength is not None:
         row["strength"] = c.strength

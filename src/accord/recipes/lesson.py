@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from accord.data.clusters import cluster_ids, clusters
+from accord.data.failures import finding_of
 from accord.data.findings import FindingStore
 from accord.feedback.repair import RepairSettings, repair
 from accord.feedback.review import lessons, read_repairs, write_repairs
 from accord.models.completer import Completer
+from accord.models.embedder import Embedder
 from accord.policy import Policy
+from accord.redteam.summary import Trial
 from accord.scorers.scorer import Scorer
 from accord.types import Demonstration, Finding
 
@@ -33,6 +37,20 @@ class Lesson:
     control: tuple[Demonstration, ...]
     n_written: int
     n_replayed: int
+
+
+def keep(store: FindingStore, trials: Sequence[Trial], policy: Policy, run: str, number: int) -> tuple[Finding, ...]:
+    """Put what failed into the store, clustered by meaning; a benign request that was refused failed too."""
+    found = []
+    for attempt in (a for trial in trials for a in trial.attempts):
+        finding = finding_of(attempt, policy.response_mode(attempt.prompt.clause), run)
+        # What is no answer is counted by the campaign; there is nothing in it to train on.
+        if finding and finding.failure != "not-an-answer":
+            found.append(replace(finding, id=f"round-{number}/{finding.id}"))
+    ids = cluster_ids(clusters(found, Embedder()))
+    store.add(found)
+    store.set_clusters(ids)
+    return tuple(replace(f, cluster=ids.get(f.id, "")) for f in found)
 
 
 async def make_lesson(

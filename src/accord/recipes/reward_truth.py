@@ -63,12 +63,12 @@ def measure_truth(
             folder / f"answers-{name}.jsonl", partial(collect, source, judges, asked, ANSWERS, sampling)
         )
     return Truth(
-        reward=_rewarded(samples["before"], samples["after"], reward.name),
-        watcher=_rewarded(samples["before"], samples["after"], watcher.name),
+        reward=compared(samples["before"], samples["after"], reward.name),
+        watcher=compared(samples["before"], samples["after"], watcher.name),
         kl=_divergence(before, after, asked, samples["after"]),
         answers={name: measured_of(own) for name, own in samples.items()},
         rates={
-            name: _rates(loaded, name, seed, limit, folder / f"verify-{name}", progress)
+            name: rates_of(loaded, name, seed, limit, folder / f"verify-{name}", progress)
             for name, loaded in (("before", before), ("after", after))
         },
     )
@@ -80,7 +80,7 @@ def _once(path: Path, make: Callable[[], list[Sample]]) -> list[Sample]:
     return read_samples(path)
 
 
-def _rewarded(before: Sequence[Sample], after: Sequence[Sample], name: str) -> Rewarded:
+def compared(before: Sequence[Sample], after: Sequence[Sample], name: str) -> Rewarded:
     """Return what one reward says; prompts are the units: the answers to one prompt are not independent."""
     was, now = (_by_prompt(own, name) for own in (before, after))
     both = [p for p in was if p in now]
@@ -130,7 +130,7 @@ def _divergence(before: LoadedModel, after: LoadedModel, asked: Sequence[Asked],
     return mean(per_answer)
 
 
-def _rates(loaded: LoadedModel, name: str, seed: int, limit: int, folder: Path, progress: Progress) -> Rates:
+def rates_of(loaded: LoadedModel, name: str, seed: int, limit: int, folder: Path, progress: Progress) -> Rates:
     """Return refusals, harmful compliance and capability on the starter's `verify` sets."""
     prompts, choices = list(read_prompts(verify_path()).prompts), list(read_choices(capability_path()))
     if limit:

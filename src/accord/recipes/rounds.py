@@ -17,19 +17,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from accord.data.clusters import cluster_ids, clusters
-from accord.data.failures import finding_of
 from accord.data.findings import FindingStore
 from accord.data.lineage import lineage, trained_id
 from accord.evals.proof import GroupProof, Item, prove
 from accord.evals.summary import Condition, complied, refused
 from accord.models.adapters import fold_strength
-from accord.models.embedder import Embedder
 from accord.models.load import load_model
 from accord.models.local import LocalCompleter
 from accord.models.sharded import trained
 from accord.recipes.attacked import HELD_OUT, TRAINED, Attacked, Subject, drawn, under_attack
-from accord.recipes.lesson import Lesson, make_lesson
+from accord.recipes.lesson import Lesson, keep, make_lesson
 from accord.recipes.training import train_on_demonstrations, train_stage
 from accord.redteam.summary import Trial, verdict
 from accord.report.evidence import RoundEvidence
@@ -87,7 +84,7 @@ class LaterRounds:
     def go(self, number: int, before: Condition) -> LaterRound:
         """Do what is missing of one round; `before` is the model of the round before it, as it was verified."""
         trials = self._under_attack(f"round-{number}-red-team", drawn(self.discover, TRAINED, 1.0, self.settings.seed))
-        found = self._keep(number, trials)
+        found = keep(self.store, trials, self.policy, f"{self.first.run.folder.name}, round {number}", number)
         lesson = asyncio.run(self._lesson(number, found))
         self.trained_ids |= {trained_id(f.prompt.id, f.attack) for f in lesson.findings}
         self.trained_families |= {f.prompt.family for f in lesson.findings}
@@ -105,20 +102,6 @@ class LaterRounds:
         proofs = prove(_items(was, would_be, now), _hits(was), _hits(would_be), _hits(now), self.settings.seed)
         n_attempts = sum(len(trial.attempts) for trial in trials)
         return LaterRound(number, n_attempts, found, lesson, proofs, control, after, result)
-
-    def _keep(self, number: int, trials: Sequence[Trial]) -> tuple[Finding, ...]:
-        """Put what failed into the store, clustered by meaning; a benign request that was refused failed too."""
-        run = f"{self.first.run.folder.name}, round {number}"
-        found = []
-        for attempt in (a for trial in trials for a in trial.attempts):
-            finding = finding_of(attempt, self.policy.response_mode(attempt.prompt.clause), run)
-            # What is no answer is counted by the campaign; there is nothing in it to train on.
-            if finding and finding.failure != "not-an-answer":
-                found.append(replace(finding, id=f"round-{number}/{finding.id}"))
-        ids = cluster_ids(clusters(found, Embedder()))
-        self.store.add(found)
-        self.store.set_clusters(ids)
-        return tuple(replace(f, cluster=ids.get(f.id, "")) for f in found)
 
     async def _lesson(self, number: int, found: Sequence[Finding]) -> Lesson:
         stage = self._stage(f"round-{number}-lesson")
