@@ -70,7 +70,7 @@ class Cohort:
 
     def look(self, layer: int, query_RHD: Tensor, scale: float) -> list[Looked]:
         """Return what each row finds in its own prompt and in what it has said, the token that asks among it."""
-        found = [self._at_prompts(layer, query_RHD, scale)] if self.prompts[layer][0].shape[2] else []
+        found = [self._at_prompts(layer, query_RHD, scale)]
         left = self.n_said + 1
         for keys, values in self.said[layer]:
             n = min(left, BUCKET)

@@ -26,7 +26,7 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from accord.models.adapters import merged
-from accord.models.cohort import Cohort, KeysValues, look_at_prefix, merged_looks
+from accord.models.cohort import Cohort, KeysValues, Looked, look_at_prefix, merged_looks
 from accord.models.packed import packed
 from accord.models.sampling import Sampling, draw, uniforms
 from accord.models.sharing import why_apart, why_by_configuration
@@ -361,7 +361,7 @@ class _Engine:
             rows = slice(start, start + len(cohort.rows))
             looked = cohort.look(layer, query_RHD[rows], scale)
             if at_prefix is not None:
-                looked.append(type(at_prefix)(at_prefix.value[rows], at_prefix.weight[rows]))
+                looked.append(Looked(at_prefix.value[rows], at_prefix.weight[rows]))
             parts.append(merged_looks(looked))
             start = rows.stop
         return torch.cat(parts)[:, None].to(query.dtype)

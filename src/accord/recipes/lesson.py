@@ -47,10 +47,11 @@ def keep(store: FindingStore, trials: Sequence[Trial], policy: Policy, run: str,
         # What is no answer is counted by the campaign; there is nothing in it to train on.
         if finding and finding.failure != "not-an-answer":
             found.append(replace(finding, id=f"round-{number}/{finding.id}"))
-    ids = cluster_ids(clusters(found, Embedder()))
-    store.add(found)
+    # The same words and answer as in an earlier round are the finding that is there already, under its id.
+    kept = {id: replace(f, id=id) for f, id in zip(found, store.add(found).ids, strict=True)}
+    ids = cluster_ids(clusters(list(kept.values()), Embedder()))
     store.set_clusters(ids)
-    return tuple(replace(f, cluster=ids.get(f.id, "")) for f in found)
+    return tuple(replace(f, cluster=ids.get(f.id, "")) for f in kept.values())
 
 
 async def make_lesson(
