@@ -2,8 +2,12 @@
 
 from collections import Counter
 
+from accord.data.findings import FindingStore
+from accord.policy import load_policy
 from accord.recipes.attacked import drawn
-from accord.recipes.lesson import control_of, pick, replayed
+from accord.recipes.lesson import control_of, keep, pick, replayed
+from accord.redteam.summary import Trial
+from accord.starter import policy_path
 from accord.types import Attempt, Demonstration, Finding, Message, Outcome, Prompt, Score
 
 
@@ -65,3 +69,21 @@ def test_a_goal_and_its_twin_meet_the_same_attacks():
     assert all(len(attacks) == 4 for attacks in met.values())
     assert all(met[f"harmful{i}"] == met[f"contrast{i}"] for i in range(30))
     assert len({frozenset(a) for a in met.values()}) > 5
+
+
+def tried(goal):
+    return Trial("persona", goal, "uniform", (attempt(goal, "persona", Outcome.COMPLIED),))
+
+
+def test_what_a_later_round_finds_again_is_the_finding_that_is_there(tmp_path):
+    """The same words and answer in both rounds: one row of the store, whose id each round is told."""
+    policy = load_policy(policy_path())
+    goals = [prompt(f"g{i}") for i in range(3)]
+    trials = [tried(goal) for goal in goals]
+    with FindingStore(tmp_path / "store.sqlite") as store:
+        first = keep(store, trials, policy, "round 2", 2)
+        again = keep(store, [*trials, tried(prompt("g3"))], policy, "round 3", 3)
+        assert {f.id for f in first} < {f.id for f in again}
+        assert len(again) == 4
+        assert len(store.trainable([f.id for f in again])) == 4
+        assert all(f.cluster for f in again)
