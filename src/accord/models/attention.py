@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
@@ -227,6 +227,13 @@ def attend_alike() -> tuple[AbstractContextManager[None], AbstractContextManager
     return nullcontext(), nullcontext() if layout is None else _Attending(layout)
 
 
+def is_special(query: Tensor, value: Tensor, more: Mapping[str, Any]) -> bool:
+    """Whether attention is more than queries, keys and values of one size: `more` holds sinks, a cap or a bias."""
+    return query.shape[-1] != value.shape[-1] or any(
+        more.get(name) is not None for name in ("softcap", "position_bias", "s_aux")
+    )
+
+
 def _attend(
     module: nn.Module,
     query: Tensor,
@@ -239,8 +246,7 @@ def _attend(
 ) -> tuple[Tensor, None]:
     """As transformers' attention functions: [B, H, L, D] and [B, K, L, D] to [B, L, H, D]."""
     layout = _layout.get()
-    special = dropout > 0 or any(more.get(name) is not None for name in ("softcap", "position_bias", "s_aux"))
-    special |= query.shape[-1] != value.shape[-1]
+    special = dropout > 0 or is_special(query, value, more)
     special |= layout is not None and query.shape[-1] < layout.least_head
     if layout is None or special or attention_mask is not layout.mask_B1LL:
         fused: tuple[Tensor, None] = sdpa_attention_forward(

@@ -26,6 +26,7 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from accord.models.adapters import merged
+from accord.models.attention import is_special
 from accord.models.cohort import Cohort, KeysValues, Looked, look_at_prefix, merged_looks
 from accord.models.packed import packed
 from accord.models.sampling import Sampling, draw, uniforms
@@ -399,9 +400,7 @@ def _attend(
     **more: Any,
 ) -> tuple[Tensor, None]:
     """As transformers' attention functions: [R, H, 1, D] to [R, 1, H, D]."""
-    if query.shape[-1] != value.shape[-1] or any(
-        more.get(x) is not None for x in ("softcap", "position_bias", "s_aux")
-    ):
+    if is_special(query, value, more):
         raise _SpecialAttentionError
     engine = _running.get()
     assert engine is not None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from accord.objectives.advantages import grpo_advantages
-from accord.objectives.policy_gradient import Samples, clipped, mean_of_answer
+from accord.objectives.policy_gradient import Samples, clipped, mean_of_answer, stopped
 from accord.objectives.reduction import Losses
 
 NEEDS = ("logps", "old_logps", "advantages")
@@ -26,7 +24,5 @@ def gspo(samples: Samples, clip: float = 3e-4, clip_high: float = 4e-4) -> Losse
         loss_B = mean_of_answer(samples.weights_BT, samples) * loss_B
     if samples.extra_BT is not None:
         loss_B = loss_B + mean_of_answer(samples.extra_BT, samples)
-    with torch.no_grad():
-        a_B = samples.advantage
-        stopped_B = torch.where(a_B > 0, ratio_B > 1 + clip_high, (ratio_B < 1 - clip) & (a_B < 0))
-    return Losses(loss_B, "example", {"clipped": stopped_B.to(ratio_B.dtype), "ratio": ratio_B.detach()})
+    stopped_B = stopped(ratio_B, samples.advantage, clip, clip_high)
+    return Losses(loss_B, "example", {"clipped": stopped_B, "ratio": ratio_B.detach()})

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from accord.objectives.kl import kl_estimate
+
 
 @torch.no_grad()
 def truncated_weights(old_logps_BT: Tensor, sampled_logps_BT: Tensor, most: float = 2.0) -> Tensor:
@@ -28,5 +30,4 @@ def mismatch(old_logps: Tensor, sampled_logps: Tensor) -> tuple[Tensor, Tensor]:
     tokens it stays small whatever happens; the mean of the second is KL(engine || learner) in nats, which does not. Numbers in bf16
     alone make some 0.01 and 0.001 of them (docs/log.md).
     """
-    log_ratio = old_logps - sampled_logps
-    return (old_logps.exp() - sampled_logps.exp()).abs(), torch.expm1(log_ratio) - log_ratio
+    return (old_logps.exp() - sampled_logps.exp()).abs(), kl_estimate(sampled_logps, old_logps)

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from accord.objectives.kl import kl_estimate
 from accord.objectives.reduction import Losses, masked_sum
 
 KLPlace = Literal["reward", "loss"]
@@ -64,9 +65,19 @@ def clipped(ratio: Tensor, advantage: Tensor, low: float, high: float, dual: flo
     return -gain
 
 
+@torch.no_grad()
+def stopped(ratio: Tensor, advantage: Tensor, low: float, high: float) -> Tensor:
+    """Return where the clip stops the gradient, as 0 and 1 of the ratio's type; any shape."""
+    return torch.where(advantage > 0, ratio > 1 + high, (ratio < 1 - low) & (advantage < 0)).to(ratio.dtype)
+
+
 def token_losses(samples: Samples, low: float, high: float, dual: float | None = None) -> Tensor:
     """Return each token's clipped loss, corrected for the engine and with what is added to it. Shape [B, T]."""
-    loss_BT = clipped(samples.log_ratio.exp(), samples.advantages_BT, low, high, dual)
+    return corrected(clipped(samples.log_ratio.exp(), samples.advantages_BT, low, high, dual), samples)
+
+
+def corrected(loss_BT: Tensor, samples: Samples) -> Tensor:
+    """Return each token's loss, corrected for the engine and with what is added to it. Shape [B, T]."""
     if samples.weights_BT is not None:
         loss_BT = samples.weights_BT * loss_BT
     return loss_BT if samples.extra_BT is None else loss_BT + samples.extra_BT
@@ -90,10 +101,7 @@ def answer_mean(loss_BT: Tensor, samples: Samples, metrics: Mapping[str, Tensor]
 @torch.no_grad()
 def clip_metrics(samples: Samples, low: float, high: float) -> dict[str, Tensor]:
     """Return, an answer, the share of tokens where the clip stops the gradient, and the KL to the model that sampled (k3)."""
-    ratio_BT, positive_BT = samples.log_ratio.exp(), samples.advantages_BT > 0
-    stopped_BT = torch.where(positive_BT, ratio_BT > 1 + high, (ratio_BT < 1 - low) & (samples.advantages_BT < 0))
-    kl_BT = ratio_BT - 1 - samples.log_ratio
     return {
-        "clipped": mean_of_answer(stopped_BT.to(ratio_BT.dtype), samples),
-        "kl_to_old": mean_of_answer(kl_BT, samples),
+        "clipped": mean_of_answer(stopped(samples.log_ratio.exp(), samples.advantages_BT, low, high), samples),
+        "kl_to_old": mean_of_answer(kl_estimate(samples.old_logps_BT, samples.logps_BT), samples),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accord.objectives.advantages import rloo_advantages
-from accord.objectives.policy_gradient import Samples, mean_of_answer
+from accord.objectives.policy_gradient import Samples, corrected, mean_of_answer
 from accord.objectives.reduction import Losses, masked_sum
 
 NEEDS = ("logps", "old_logps", "advantages")
@@ -18,10 +18,6 @@ def rloo(samples: Samples) -> Losses:
     `reinforce_plus_plus_advantages`). Its value says nothing, its gradient is the policy gradient. The denominator is the step's
     number of answers. Ahmadian et al., arXiv 2402.14740, §2.
     """
-    loss_BT = -samples.advantage[:, None] * samples.logps_BT
-    if samples.weights_BT is not None:
-        loss_BT = samples.weights_BT * loss_BT
-    if samples.extra_BT is not None:
-        loss_BT = loss_BT + samples.extra_BT
+    loss_BT = corrected(-samples.advantage[:, None] * samples.logps_BT, samples)
     metrics = {"ratio": mean_of_answer(samples.log_ratio.detach(), samples).exp()}
     return Losses(masked_sum(loss_BT, samples.mask_BT), "example", metrics)

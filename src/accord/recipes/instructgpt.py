@@ -19,6 +19,7 @@ from typing import Any
 from accord.data.checks import read_comparisons
 from accord.data.jsonl import write_rows
 from accord.data.messages import messages_to_rows
+from accord.data.records import write_records
 from accord.errors import DataError
 from accord.models.load import load_model
 from accord.recipes.conversation_run import run_conversations
@@ -31,7 +32,7 @@ from accord.report.reinforcement import Truth
 from accord.report.reinforcement_page import write_reinforcement
 from accord.runs.atomic import file_digest, write_json
 from accord.runs.folder import open_run
-from accord.types import Comparison, Conversation, Message, Progress
+from accord.types import Comparison, Message, Progress
 
 VERB = "align, recipe instructgpt"
 TRUTH = "truth.json"
@@ -63,9 +64,9 @@ class InstructSettings:
     limit: int = 0
     seed: int = 0
 
-    def training(self, **more: Any) -> TrainingSettings:
+    def training(self, model: str, **more: Any) -> TrainingSettings:
         """Return the settings of one of its runs."""
-        return TrainingSettings(model=self.model, precision=self.precision, rank=self.rank, seed=self.seed, **more)  # type: ignore[arg-type]
+        return TrainingSettings(model=model, precision=self.precision, rank=self.rank, seed=self.seed, **more)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +136,15 @@ def run_instructgpt(
 
     progress.say("1 of 4: demonstrations")
     facts["sft"], _ = run_conversations(
-        files["sft"], None, out / SFT, settings.training(epochs=settings.sft_epochs, learning_rate=2e-4), progress
+        files["sft"],
+        None,
+        out / SFT,
+        settings.training(settings.model, epochs=settings.sft_epochs, learning_rate=2e-4),
+        progress,
     )
     for name, step in ((REWARD, "2 of 4: the reward model"), (WATCHER, "2 of 4: the watcher")):
         progress.say(step)
-        dials = replace(settings.training(epochs=settings.reward_epochs, learning_rate=2e-4), model=str(out / SFT))
+        dials = settings.training(str(out / SFT), epochs=settings.reward_epochs, learning_rate=2e-4)
         facts[name], held_out = run_reward(
             files[name], files["dev"], out / name, 0.01, 0.0, False, dials, True, progress
         )
@@ -157,9 +162,10 @@ def run_instructgpt(
         kl_budget=settings.kl_budget,
         ptx=settings.ptx,
     )
-    dials = replace(
-        settings.training(learning_rate=settings.learning_rate, rows_per_step=max(1, settings.prompts_per_step // 2)),
-        model=str(out / SFT),
+    dials = settings.training(
+        str(out / SFT),
+        learning_rate=settings.learning_rate,
+        rows_per_step=max(1, settings.prompts_per_step // 2),
     )
     facts[PPO], _, evidence = run_online("ppo", files["prompts"], out / PPO, online, dials, progress, files["sft"])
     progress.say("4 of 4: measuring")
@@ -192,27 +198,13 @@ def _some(comparisons: Sequence[Comparison], settings: InstructSettings) -> list
 def _write(folder: Path, material: Material) -> dict[str, Path]:
     """Write the files that the single runs read; they are the same whenever the recipe is gone on with."""
     rows: dict[str, list[dict[str, Any]]] = {
-        "sft": [{"messages": turns((*c.messages, Message("assistant", c.chosen)))} for c in material.train],
-        "prompts": [{"id": c.id, "prompt": turns(c.messages)} for c in material.train],
-        REWARD: [pair_row(c) for c in material.reward],
-        WATCHER: [pair_row(c) for c in material.watcher],
-        "dev": [pair_row(c) for c in material.held_out],
+        "sft": [{"messages": messages_to_rows((*c.messages, Message("assistant", c.chosen)))} for c in material.train],
+        "prompts": [{"id": c.id, "prompt": messages_to_rows(c.messages)} for c in material.train],
     }
-    files = {name: folder / f"{name}.jsonl" for name in rows}
-    for name, path in files.items():
-        write_rows(path, rows[name])
+    pairs = {REWARD: material.reward, WATCHER: material.watcher, "dev": material.held_out}
+    files = {name: folder / f"{name}.jsonl" for name in (*rows, *pairs)}
+    for name, own in rows.items():
+        write_rows(files[name], own)
+    for name, comparisons in pairs.items():
+        write_records(files[name], comparisons)
     return files
-
-
-def turns(messages: Conversation) -> list[Any]:
-    """Return a conversation as rows hold it."""
-    return messages_to_rows(messages)
-
-
-def pair_row(c: Comparison) -> dict[str, Any]:
-    """Return a comparison as a row of a file, its family kept."""
-    row: dict[str, Any] = {"id": c.id, "prompt": turns(c.messages), "family": c.family}
-    row |= {side: [{"role": "assistant", "content": getattr(c, side)}] for side in ("chosen", "rejected")}
-    if c.strength is not None:
-        row["strength"] = c.strength
-    return row

@@ -19,6 +19,7 @@ from typing import Any
 from accord.data.checks import read_comparisons
 from accord.data.findings import FindingStore
 from accord.data.jsonl import write_rows
+from accord.data.messages import messages_to_rows
 from accord.data.records import read_demonstrations, read_prompts, write_records
 from accord.feedback.context_distillation import distil
 from accord.models.chat import ChatFormat
@@ -28,7 +29,6 @@ from accord.models.sampling import Sampling
 from accord.policy import Policy, load_policy, system_prompt
 from accord.recipes.attacked import TRAINED, Subject, drawn, under_attack
 from accord.recipes.conversation_run import run_conversations
-from accord.recipes.instructgpt import pair_row, turns
 from accord.recipes.lesson import keep, make_lesson
 from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.reporting import machine_facts
@@ -174,8 +174,8 @@ class _Recipe:
         facts: dict[str, Any] = {}
         for aim in KINDS:
             files = {name: self.out / "data" / f"{aim}-{name}.jsonl" for name in ("train", "dev")}
-            write_rows(files["train"], [pair_row(c) for c in self.material.train[aim]])
-            write_rows(files["dev"], [pair_row(c) for c in self.material.held_out[aim]])
+            write_records(files["train"], self.material.train[aim])
+            write_records(files["dev"], self.material.held_out[aim])
             s = self.settings
             dials = s.training(s.model, epochs=s.reward_epochs, learning_rate=2e-4)
             found, held_out = run_reward(
@@ -223,7 +223,11 @@ class _Recipe:
             found = distil(self._load(model), prompts, system_prompt(self.policy), safety, sampling)
             self.progress.say(f"{len(found.rows)} of {len(prompts)} answers under the preprompt are kept")
             write_rows(
-                rows, [{"messages": turns((*d.prompt.messages, Message("assistant", d.answer)))} for d in found.rows]
+                rows,
+                [
+                    {"messages": messages_to_rows((*d.prompt.messages, Message("assistant", d.answer)))}
+                    for d in found.rows
+                ],
             )
         if not rows.read_text(encoding="utf-8").strip():
             return model

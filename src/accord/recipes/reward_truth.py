@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import Any
 
 from accord.data.records import read_choices, read_prompts
@@ -28,7 +28,7 @@ from accord.starter import capability_path, policy_path, verify_path
 from accord.stats import mean
 from accord.train.collect import Asked, Judges, Source, collect
 from accord.train.logps import said_by
-from accord.train.samples import Sample, measured_of, read_samples, write_samples
+from accord.train.samples import Sample, means_by_prompt, measured_of, read_samples, reasons_unscored, write_samples
 from accord.train.states import NOTHING_FROZEN
 from accord.types import Comparison, Estimate, Progress, Prompt
 
@@ -82,35 +82,19 @@ def _once(path: Path, make: Callable[[], list[Sample]]) -> list[Sample]:
 
 def compared(before: Sequence[Sample], after: Sequence[Sample], name: str) -> Rewarded:
     """Return what one reward says; prompts are the units: the answers to one prompt are not independent."""
-    was, now = (_by_prompt(own, name) for own in (before, after))
+    was, now = (means_by_prompt(own, [s.scores[name] for s in own]) for own in (before, after))
     both = [p for p in was if p in now]
     scores = [value for s in before if (value := s.scores[name]) is not None]
     deviation = stdev(scores)
-    difference = mean([now[p] - was[p] for p in both], _unscored(before, after, name))
+    difference = mean([now[p] - was[p] for p in both], reasons_unscored((*before, *after), name))
     gain = None if difference.value is None or deviation == 0 else difference.value / deviation
     return Rewarded(
-        mean(list(was.values()), _unscored(before, (), name)),
-        mean(list(now.values()), _unscored((), after, name)),
+        mean(list(was.values()), reasons_unscored(before, name)),
+        mean(list(now.values()), reasons_unscored(after, name)),
         difference,
         deviation,
         gain,
     )
-
-
-def _by_prompt(samples: Sequence[Sample], name: str) -> dict[str, float]:
-    found: dict[str, list[float]] = {}
-    for s in samples:
-        if (value := s.scores[name]) is not None:
-            found.setdefault(s.prompt, []).append(value)
-    return {prompt: fmean(values) for prompt, values in found.items()}
-
-
-def _unscored(before: Sequence[Sample], after: Sequence[Sample], name: str) -> dict[str, int]:
-    reasons: dict[str, int] = {}
-    for s in (*before, *after):
-        if name in s.unscored:
-            reasons[s.unscored[name]] = reasons.get(s.unscored[name], 0) + 1
-    return reasons
 
 
 def _divergence(before: LoadedModel, after: LoadedModel, asked: Sequence[Asked], samples: Sequence[Sample]) -> Estimate:

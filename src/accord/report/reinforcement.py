@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from statistics import fmean
 
 from accord.evals.summary import Rates
 from accord.stats import clustered_proportion, mean
 from accord.stats.correlation import correlation_within
-from accord.train.samples import Sample, repetition
+from accord.train.samples import Sample, means_by_prompt, reasons_unscored, repetition
 from accord.train.watch import StepLog, turned_down
 from accord.types import Estimate
 
@@ -178,11 +177,7 @@ def told(truth: Truth) -> str:
 
 def mean_over_prompts(samples: Sequence[Sample], name: str) -> Estimate:
     """Return the mean of one score, prompts as units, and how many answers have none, by why."""
-    reasons: dict[str, int] = {}
-    for s in samples:
-        if name in s.unscored:
-            reasons[s.unscored[name]] = reasons.get(s.unscored[name], 0) + 1
-    return _mean(samples, [s.scores[name] for s in samples], reasons)
+    return _mean(samples, [s.scores[name] for s in samples], reasons_unscored(samples, name))
 
 
 def _repeated(samples: Sequence[Sample]) -> Estimate:
@@ -196,8 +191,4 @@ def _mean(
     bounds: tuple[float, float] | None = None,
 ) -> Estimate:
     """Return the mean over prompts of their answers' mean: the answers of one prompt are not independent."""
-    by_prompt: dict[str, list[float]] = {}
-    for s, value in zip(samples, values, strict=True):
-        if value is not None:
-            by_prompt.setdefault(s.prompt, []).append(value)
-    return mean([fmean(own) for own in by_prompt.values()], unscored, bounds=bounds)
+    return mean(list(means_by_prompt(samples, values).values()), unscored, bounds=bounds)

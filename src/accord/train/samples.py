@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -70,6 +70,20 @@ def _sample(row: Mapping[str, Any], where: str) -> Sample:
             f"{where}: answer '{sample.key}' has no log-probability at position {at}; remove the file to sample anew"
         )
     return sample
+
+
+def means_by_prompt(samples: Sequence[Sample], values: Sequence[float | None]) -> dict[str, float]:
+    """Return each prompt's mean of its answers' values, where it has any: the answers to one prompt are not independent."""
+    found: dict[str, list[float]] = {}
+    for s, value in zip(samples, values, strict=True):
+        if value is not None:
+            found.setdefault(s.prompt, []).append(value)
+    return {prompt: fmean(own) for prompt, own in found.items()}
+
+
+def reasons_unscored(samples: Iterable[Sample], name: str) -> dict[str, int]:
+    """Return why answers have no score of this name, and how many each."""
+    return dict(Counter(s.unscored[name] for s in samples if name in s.unscored))
 
 
 def repetition(ids: Sequence[int], n: int = 4) -> float | None:
