@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accord.cli.numbers import number, share
 from accord.errors import SettingsError
-from accord.types import Estimate, Progress
+from accord.types import Progress
 
 if TYPE_CHECKING:
     from accord.report.reinforcement import Rewarded, Truth
@@ -77,19 +78,3 @@ def _rewarded(r: Rewarded) -> str:
         else f"{r.in_deviations:+.2f} standard deviations of the rewards before"
     )
     return f"{number(r.before)} before, {number(r.after)} after; {number(r.difference)} a prompt, {gain}"
-
-
-def number(e: Estimate) -> str:
-    """Return a mean over prompts as it is printed."""
-    if e.value is None:
-        return "not measured"
-    span = "no interval" if e.low is None or e.high is None else f"[{e.low:.3f}, {e.high:.3f}]"
-    unscored = f", {e.n_unscored} answers unscored" if e.n_unscored else ""
-    return f"{e.value:.3f} {span} (n={e.n} prompts{unscored})"
-
-
-def share(e: Estimate) -> str:
-    """Return a share as it is printed."""
-    if e.value is None:
-        return "not measured"
-    return f"{e.value:.1%} [{e.low:.1%}, {e.high:.1%}] (n={e.n}, {e.n_unscored} unscored)"

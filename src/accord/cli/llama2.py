@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from accord.cli.instructgpt import number, share
+from accord.cli.numbers import number, share
 from accord.errors import SettingsError
 from accord.types import Progress
 

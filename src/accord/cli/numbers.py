@@ -1,4 +1,4 @@
-"""How a rate of comparisons is told on a terminal."""
+"""How estimates are told on a terminal: a rate of comparisons, a mean over prompts, a share."""
 
 from __future__ import annotations
 
@@ -13,3 +13,19 @@ def told(estimate: Estimate) -> str:
         f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}] (n={estimate.n}, {estimate.n_unscored} ties; "
         f"{estimate.method})"
     )
+
+
+def number(e: Estimate) -> str:
+    """Return a mean over prompts as it is printed."""
+    if e.value is None:
+        return "not measured"
+    span = "no interval" if e.low is None or e.high is None else f"[{e.low:.3f}, {e.high:.3f}]"
+    unscored = f", {e.n_unscored} answers unscored" if e.n_unscored else ""
+    return f"{e.value:.3f} {span} (n={e.n} prompts{unscored})"
+
+
+def share(e: Estimate) -> str:
+    """Return a share as it is printed."""
+    if e.value is None:
+        return "not measured"
+    return f"{e.value:.1%} [{e.low:.1%}, {e.high:.1%}] (n={e.n}, {e.n_unscored} unscored)"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from accord.feedback.repair import RepairSettings, repair
 from accord.feedback.review import lessons, read_repairs, write_repairs
 from accord.models.completer import Completer
 from accord.models.embedder import Embedder
+from accord.models.load import LoadedModel
+from accord.models.local import LocalCompleter
 from accord.policy import Policy
 from accord.redteam.summary import Trial
 from accord.scorers.scorer import Scorer
@@ -52,6 +55,17 @@ def keep(store: FindingStore, trials: Sequence[Trial], policy: Policy, run: str,
     ids = cluster_ids(clusters(list(kept.values()), Embedder()))
     store.set_clusters(ids)
     return tuple(replace(f, cluster=ids.get(f.id, "")) for f in kept.values())
+
+
+@asynccontextmanager
+async def completers(*models: LoadedModel) -> AsyncIterator[tuple[LocalCompleter, ...]]:
+    """Give models to be asked, and close them behind it."""
+    asked = tuple(LocalCompleter(loaded) for loaded in models)
+    try:
+        yield asked
+    finally:
+        for completer in asked:
+            await completer.close()
 
 
 async def make_lesson(

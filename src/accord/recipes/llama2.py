@@ -24,12 +24,11 @@ from accord.data.records import read_demonstrations, read_prompts, write_records
 from accord.feedback.context_distillation import distil
 from accord.models.chat import ChatFormat
 from accord.models.load import LoadedModel, load_model
-from accord.models.local import LocalCompleter
 from accord.models.sampling import Sampling
 from accord.policy import Policy, load_policy, system_prompt
 from accord.recipes.attacked import TRAINED, Subject, drawn, under_attack
 from accord.recipes.conversation_run import run_conversations
-from accord.recipes.lesson import keep, make_lesson
+from accord.recipes.lesson import completers, keep, make_lesson
 from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.reporting import machine_facts
 from accord.recipes.reward_run import run_reward
@@ -261,14 +260,10 @@ class _Recipe:
         self, store: FindingStore, ids: Sequence[str], loaded: LoadedModel, folder: Path
     ) -> Sequence[Any]:
         demonstrations = read_demonstrations(demonstrations_path())
-        answerer, base = LocalCompleter(loaded), LocalCompleter(self._load(self.settings.model))
-        try:
+        async with completers(loaded, self._load(self.settings.model)) as (answerer, base):
             lesson = await make_lesson(
                 store, ids, demonstrations, self.policy, answerer, base, self.scorer, self.settings.seed, folder
             )
-        finally:
-            await answerer.close()
-            await base.close()
         return lesson.rows
 
     def measured(self, number: int, model: str) -> LlamaRound:

@@ -23,10 +23,9 @@ from accord.evals.proof import GroupProof, Item, prove
 from accord.evals.summary import Condition, complied, refused
 from accord.models.adapters import fold_strength
 from accord.models.load import load_model
-from accord.models.local import LocalCompleter
 from accord.models.sharded import trained
 from accord.recipes.attacked import HELD_OUT, TRAINED, Attacked, Subject, drawn, under_attack
-from accord.recipes.lesson import Lesson, keep, make_lesson
+from accord.recipes.lesson import Lesson, completers, keep, make_lesson
 from accord.recipes.training import train_on_demonstrations, train_stage
 from accord.redteam.summary import Trial, verdict
 from accord.report.evidence import RoundEvidence
@@ -106,10 +105,9 @@ class LaterRounds:
     async def _lesson(self, number: int, found: Sequence[Finding]) -> Lesson:
         stage = self._stage(f"round-{number}-lesson")
         first = self.first
-        answerer = LocalCompleter(first.trainee.loaded)
-        base = LocalCompleter(load_model(self.settings.model, self.settings.precision))
+        base_model = load_model(self.settings.model, self.settings.precision)
         self.first.progress.say(f"round {number}: {len(found)} findings; repairing")
-        try:
+        async with completers(first.trainee.loaded, base_model) as (answerer, base):
             lesson = await make_lesson(
                 self.store,
                 [f.id for f in found],
@@ -121,9 +119,6 @@ class LaterRounds:
                 self.settings.seed,
                 stage.folder,
             )
-        finally:
-            await answerer.close()
-            await base.close()
         if not stage.done:
             stage.finish({"rows": len(lesson.rows), "written": lesson.n_written})
         return lesson
