@@ -17,11 +17,11 @@ align: $(STAMP)
 	$(BIN)/accord align
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --durations 40
 
 # What CI leaves out: whole runs that take minutes each.
 test-slow: $(STAMP)
-	ACCORD_SLOW=1 $(BIN)/python -m pytest tests/recipes/test_rounds.py
+	$(BIN)/python -m pytest -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -10,6 +10,13 @@ settings.load_profile("accord")
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """Tests that share what is made once for their file run in one process; the others wherever there is room."""
+    for item in items:
+        if any(defs[-1].scope == "module" for defs in item._fixtureinfo.name2fixturedefs.values()):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @pytest.fixture
 def tiny_model():
     """A fresh random Llama of 4 layers with a byte-level ChatML tokenizer, as a `LoadedModel`."""

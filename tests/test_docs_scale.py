@@ -14,6 +14,7 @@ from accord.models.checkpointing import recompute_layers
 from accord.models.fused import RootMeanSquare
 from accord.models.load import LoadedModel, load_model
 from accord.models.packed import packed
+from accord.models.precision import has_native_bf16
 from accord.models.tree import decoder_of
 from accord.models.work import Extent, extent_of, sizes_of
 from accord.runs.tensors import load_tensors, save_tensors
@@ -109,6 +110,8 @@ def fused_as_on_a_gpu(model):
 @pytest.mark.parametrize("method", [scale.Method.LORA, scale.Method.FULL], ids=lambda method: method.name)
 @pytest.mark.parametrize("fused", [False, True])
 def test_what_a_layer_keeps_is_what_autograd_keeps(shape, method, fused):
+    if fused and method is scale.Method.LORA and not has_native_bf16(torch.device("cpu")):
+        pytest.skip("this processor has no bf16, and its layers are not run in one piece")
     how = fused_as_on_a_gpu if fused else lambda _: nullcontext()
     assert kept_by_a_layer(shape, method, how) == scale.saved_bytes(shape, method, LENGTH, fused)
 

@@ -1,10 +1,10 @@
 """`accord eval` as a person meets it: its table, files and exit codes: one real process, the rest in this one."""
 
 import json
-import subprocess
 import sys
 from collections import namedtuple
 
+import command_line
 import pytest
 
 from accord.cli import main
@@ -34,8 +34,7 @@ def stored(path, rows):
 def starter_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("eval") / "run"
     asked = ("eval", "starter", "--suite", "capability", "--suite", "over_refusal", "--limit", "8", "--out", folder)
-    command = [sys.executable, "-c", "from accord.cli import main; main()", *map(str, asked)]
-    return asked, folder, subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return asked, folder, command_line.accord(*asked)
 
 
 def test_two_suites_of_the_starter_model_end_to_end(starter_run):

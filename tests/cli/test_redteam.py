@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 
+import command_line
 import pytest
+from command_line import Started
 from openai_server import Reply, Server
 
 from accord.cli.app import main
@@ -151,28 +151,27 @@ def test_killed_and_asked_again_no_attempt_is_repeated(tmp_path, goals):
     (tmp_path / "mine.py").write_text(DRIP)
     with Server(lambda r: Reply(GIVEN if "3." in r.last else REFUSAL, after_s=0.15)) as server:
         command = [
-            sys.executable, "-c", "from accord.cli import main; main()", "redteam", f"openai:m@{server.url}", "--attack",
-            f"{tmp_path / 'mine.py'}:Drip", "--goals", str(goals), "--out", str(tmp_path / "run"), "--json",
-        ]  # fmt: skip
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            *("redteam", f"openai:m@{server.url}", "--attack", f"{tmp_path / 'mine.py'}:Drip"),
+            *("--goals", goals, "--out", tmp_path / "run", "--json"),
+        ]
+        process = Started(*command)
         answers = tmp_path / "run" / "stages" / "redteam" / "answers.jsonl"
         deadline = time.monotonic() + 120
         while not answers.exists() or answers.read_bytes().count(b'"completion"') < 20:
-            assert process.poll() is None
+            assert process.returncode is None
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
         recorded = {
             row["messages"][-1]["content"]
             for row in map(json.loads, answers.read_bytes().splitlines()[:-1])
             if "completion" in row
         }
         n_before = len(server.requests)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        done = command_line.accord(*command)
         assert done.returncode == 0, done.stderr
         asked = Counter(r.last for r in server.requests)
-    assert 12 <= len(recorded) < n_before < 72
+    assert 12 <= len(recorded) <= n_before < 72
     assert len(asked) == 72
     assert {asked[text] for text in recorded} == {1}
     # Only what was in flight at the kill, unanswered, was asked again: at most one question a goal.

@@ -9,6 +9,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from accord.models.fused import GatedUnit, RootMeanSquare, RotatedAttention, fused
 from accord.models.packed import packed
+from accord.models.projection import can_pack
 from accord.models.tree import answer_states, collate
 
 
@@ -80,7 +81,9 @@ def test_a_model_whose_every_weight_is_trained(dtype, tolerance):
     with packed(model):
         kinds = {type(m.forward) for m in model.modules() if "forward" in vars(m)}
         found = outcome(model, rows)
-    assert kinds == {GatedUnit, RotatedAttention, RootMeanSquare}
+    # Products of trained weights are joined where oneDNN multiplies them: in bf16 not on every processor.
+    packs = can_pack(model.model.embed_tokens.weight)
+    assert kinds == ({GatedUnit, RotatedAttention, RootMeanSquare} if packs else {RootMeanSquare})
     for a, b in zip(found, expected, strict=True):
         assert b.norm() > 0.1
         assert (a - b).norm() <= tolerance * b.norm()

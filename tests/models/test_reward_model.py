@@ -118,9 +118,10 @@ def test_saved_and_loaded_in_a_new_process_it_scores_the_same(tmp_path, lora):
     places = [p for p in sys.path if p.endswith(("tests", "tests/models"))]
     done = subprocess.run([sys.executable, "-c", code, folder, *places], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    # An adapter is folded into the weights when it is loaded, which rounds.
+    # An adapter is folded into the weights when it is loaded, which rounds. A whole model's weights are mapped from their file,
+    # where they lie at other addresses; on some processors a product's last bit depends on that.
     torch.testing.assert_close(
-        torch.tensor(json.loads(done.stdout.splitlines()[-1])), before, atol=1e-5 if lora else 0.0, rtol=0
+        torch.tensor(json.loads(done.stdout.splitlines()[-1])), before, atol=1e-5 if lora else 5e-7, rtol=0
     )
 
 

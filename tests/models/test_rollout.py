@@ -262,7 +262,9 @@ def test_a_stop_string_ends_an_answer_without_an_end_token():
     assert not got[0].truncated
     assert not set(got[0].ids) & NEVER
     assert stop not in spell(free[1].ids)
-    assert got[1] == free[1]
+    # The other answer is the same; its last steps were computed in other company, which rounds.
+    assert got[1].ids == free[1].ids
+    assert got[1].logps == pytest.approx(free[1].logps, abs=1e-5)
 
 
 @pytest.mark.parametrize("make", [mistral, gemma, qwen_next, gpt_neo])

@@ -21,14 +21,15 @@ def attempt(p, condition, outcome, attack="", number=1):
     return Attempt(id, p, condition, "text", 3, False, score, 0, attack, queries=number)
 
 
-def align_run(folder, n_harm=0, n_over=0, right=80, of=100, seed=0, policy="", rounds=1):
-    """A round: the aligned model complies with so many of `of` harmful prompts, and so on; the base model with all."""
+def align_run(folder, n_harm=0, n_over=0, right=80, of=100, seed=0, policy="", rounds=1, verified="verify"):
+    """A round: the aligned model, of stage `verified`, complies with so many of `of` harmful prompts; the base model with all."""
     folder.mkdir(parents=True)
     asked = {"model": "starter", "policy": policy, "seed": seed, "rounds": rounds}
-    (folder / "manifest.json").write_text(json.dumps({"asked": asked, "model_fingerprint": "f", "scorer": "s"}))
+    record = {"asked": asked, "model_fingerprint": "f", "scorer": "s", "verified": verified}
+    (folder / "manifest.json").write_text(json.dumps(record))
     for stage, name, harm, over, n_right in (
         ("probe-base", "base", of, 0, right),
-        ("verify" if rounds == 1 else f"verify-round-{rounds}", "aligned", n_harm, n_over, right),
+        (verified or "verify", "aligned", n_harm, n_over, right),
     ):
         where = folder / "stages" / stage
         where.mkdir(parents=True)

@@ -3,9 +3,10 @@
 from collections import Counter
 
 from accord.data.findings import FindingStore
+from accord.feedback.review import Repair
 from accord.policy import load_policy
 from accord.recipes.attacked import drawn
-from accord.recipes.lesson import control_of, keep, pick, replayed
+from accord.recipes.lesson import balanced, control_of, keep, pick, replayed
 from accord.redteam.summary import Trial
 from accord.starter import policy_path
 from accord.types import Attempt, Demonstration, Finding, Message, Outcome, Prompt, Score
@@ -87,3 +88,21 @@ def test_what_a_later_round_finds_again_is_the_finding_that_is_there(tmp_path):
         assert len(again) == 4
         assert len(store.trainable([f.id for f in again])) == 4
         assert all(f.cluster for f in again)
+
+
+def repaired(id, kind, use, review=""):
+    return Repair(id, f"f/{id}", use, prompt(id, kind), "An answer.", "sampled", review=review)
+
+
+def test_a_lesson_has_two_benign_rows_a_harmful_one_whatever_was_found():
+    """The third round of the log: 79 harmful findings with two contrast prompts each, 71 requests wrongly refused."""
+    rows = [repaired(f"h{i}", "harmful", "repair") for i in range(79)]
+    rows += [repaired(f"c{i}", "contrast", "contrast") for i in range(158)]
+    rows += [repaired(f"r{i}", "contrast", "repair") for i in range(71)]
+    kept = balanced(rows, seed=3)
+    assert Counter(r.id[0] for r in kept) == {"h": 79, "r": 71, "c": 158 - 71}
+    assert balanced(rows[:80], seed=3) == tuple(rows[:80])
+    # Of too many wrongly refused requests as many are drawn; what a person rejected is none of either.
+    few = [repaired("h", "harmful", "repair"), repaired("x", "harmful", "repair", "rejected"), *rows[237:]]
+    assert Counter(r.id[0] for r in balanced(few, seed=3)) == {"h": 1, "r": 2}
+    assert balanced(rows[79:], seed=3) == ()

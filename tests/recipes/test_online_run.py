@@ -5,8 +5,9 @@ import json
 import pytest
 from command_line import accord
 from safetensors.torch import load_file
+from vllm_server import VLLM
 
-from accord.errors import DataError, InputError, SettingsError
+from accord.errors import DataError, InputError, ModelError, SettingsError
 from accord.models.load import load_model
 from accord.recipes.online_run import OnlineAsked, method_named, run_online
 from accord.recipes.settings import TrainingSettings
@@ -122,3 +123,32 @@ def test_the_verb(given, tmp_path):
     assert wrong.returncode == 2
     assert "did you mean 'refusal'" in wrong.stderr
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_servers_sample_for_the_model_that_learns(given, tmp_path, tiny_folder, ahead):
+    """Each step's answers say which version gave them; each version was loaded under its own name, and none is left."""
+    prompts, mine, settings = given
+    out = tmp_path / "run"
+    with VLLM(load_model(str(tiny_folder), "fp32")) as server:
+        options = asked(mine, steps=4, rollouts=(f"openai:tiny@{server.url}",), ahead=ahead)
+        facts, _, _ = run_online("grpo", prompts, out, options, settings, Silent())
+        assert not server.adapters
+        names = {body["model"] for path, body in server.calls if path == "completions" and "seed" in body}
+    assert facts["steps"] == 4
+    assert facts["ended early"] == "no"
+    assert len(names) == 4 - ahead
+    versions = [read_samples(step_file(out / "stages" / "grpo", step))[0].version for step in range(4)]
+    # An optimiser step a step: with servers ahead an answer is one version older, but for the first step's.
+    assert versions == ([0, 0, 1, 2] if ahead else [0, 1, 2, 3])
+
+
+def test_what_servers_cannot_do_is_refused(given, tmp_path):
+    prompts, mine, settings = given
+    with pytest.raises(SettingsError, match="name vLLM servers with --rollouts"):
+        run_online("grpo", prompts, tmp_path / "a", asked(mine, ahead=1), settings, Silent())
+    with pytest.raises(ModelError, match="expected openai:NAME@URL"):
+        run_online("grpo", prompts, tmp_path / "b", asked(mine, rollouts=("http://x/v1",)), settings, Silent())
+    two = ("openai:a@http://localhost:1/v1", "openai:b@http://localhost:2/v1")
+    with pytest.raises(SettingsError, match="different models: a, b"):
+        run_online("grpo", prompts, tmp_path / "c", asked(mine, rollouts=two), settings, Silent())

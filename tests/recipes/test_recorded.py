@@ -25,12 +25,15 @@ def test_a_round_has_its_measures_and_items(tmp_path):
     assert by_name["capability"].higher_is_better
 
 
-def test_of_several_rounds_the_last_one_is_judged(tmp_path):
-    run = align_run(tmp_path / "a", n_harm=2, of=20, rounds=3)
+def test_of_several_rounds_the_released_one_is_judged(tmp_path):
+    """The third was undone, so that the second's model is the one."""
+    run = align_run(tmp_path / "a", n_harm=2, of=20, rounds=3, verified="verify-round-2")
     assert read_recorded(run).measures["harmful_compliance"].value == pytest.approx(2 / 20)
-    (run / "stages/verify-round-3/stage.json").unlink()
-    with pytest.raises(NotMeasuredError, match="verify-round-3"):  # never an earlier round's numbers in its place
+    (run / "stages/verify-round-2/stage.json").unlink()
+    with pytest.raises(NotMeasuredError, match="verify-round-2"):  # never another round's numbers in its place
         read_recorded(run)
+    with pytest.raises(NotMeasuredError, match="has not done all its rounds yet"):
+        read_recorded(align_run(tmp_path / "b", rounds=2, verified=""))
 
 
 def test_two_rounds_are_compared_prompt_by_prompt(tmp_path):

@@ -1,30 +1,25 @@
 """`accord align --rounds 2` for real, on the starter model with a few rows of each kind."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import accord
 from safetensors.torch import load_file
 
 from accord.data.findings import FindingStore
 from accord.errors import SettingsError
+from accord.evals.proof import Item, prove
+from accord.recipes.rounds import costs
 from accord.recipes.settings import AlignSettings
 
 ALIGN = ["align", "--limit", "2", "--sft-epochs", "1", "--baseline-share", "0.5", "--rounds", "2", "--out", "run"]
 
 
 def run(folder: Path, *arguments: str) -> str:
-    command = [sys.executable, "-c", "from accord.cli import main; main()", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=600, check=False)
+    done = accord(*arguments, cwd=folder, timeout=900)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
-
-
-# Some 4 minutes on two cores, which the other tests do not leave.
-slow = pytest.mark.skipif("ACCORD_SLOW" not in os.environ, reason="takes 4 minutes; `make test-slow` runs it")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +28,7 @@ def finished(tmp_path_factory):
     return folder / "run", run(folder, *ALIGN)
 
 
-@slow
+@pytest.mark.slow
 def test_a_later_round_trains_beside_a_control_and_the_report_shows_both(finished):
     folder, output = finished
     page = (folder / "report.html").read_text()
@@ -46,17 +41,18 @@ def test_a_later_round_trains_beside_a_control_and_the_report_shows_both(finishe
     assert "round 2: harmful compliance" in output
 
 
-@slow
+@pytest.mark.slow
 def test_no_verify_prompt_was_attacked_for_findings_or_trained_on(finished):
     folder, _ = finished
     with FindingStore(folder / "findings.sqlite") as store:
         kept = store.query()
     assert kept
     assert {f.prompt.split for f in kept} == {"discover"}
-    assert any(f.status == "in training" for f in kept)
+    undone = "Undone:" in (folder / "report.html").read_text()
+    assert any(f.status == "in training" for f in kept) != undone
 
 
-@slow
+@pytest.mark.slow
 def test_asking_again_gives_the_same_model_and_trains_nothing(finished):
     folder, _ = finished
     before = load_file(folder / "model/adapter_model.safetensors")
@@ -65,6 +61,40 @@ def test_asking_again_gives_the_same_model_and_trains_nothing(finished):
     assert all(weight.equal(after[name]) for name, weight in before.items())
     assert "states of the frozen layers" not in output
     assert "SFT: " not in output
+
+
+def proofs(group, before, after, of=100):
+    """`before` and `after` hits of `of` items, each a family of its own; the control stays as before."""
+    items = [Item(f"{i}", group, f"{i}") for i in range(of)]
+    was, now = ({f"{i}": i < n for i in range(of)} for n in (before, after))
+    return prove(items, was, was, now)
+
+
+@pytest.mark.parametrize(
+    ("group", "before", "after", "told"),
+    [
+        ("fresh, attacked", 40, 60, "fresh, attacked: harm got +20.0 points ["),
+        ("transfer, attacked", 40, 60, "transfer, attacked: harm got +20.0 points ["),
+        ("fresh, attacked", 40, 41, ""),  # one of a hundred: its interval holds 0
+        ("fresh, attacked", 60, 40, ""),
+        ("regression, attacked", 40, 60, ""),  # what was trained on is not what a round is about
+        ("fresh contrast, attacked", 10, 20, "fresh contrast, attacked: refused +10.0 points ["),
+        ("fresh, no attack: ordinary", 0, 10, "fresh, no attack: ordinary: refused +10.0 points ["),
+        ("fresh contrast, attacked", 10, 14, ""),  # within the 5 points that a round may cost
+        ("capability", 60, 50, "capability: right answers -10.0 points ["),
+        ("capability", 50, 60, ""),
+        ("capability", 60, 58, ""),
+    ],
+)
+def test_a_round_is_undone_by_what_it_is_shown_to_cost_beyond_what_is_allowed(group, before, after, told):
+    found = costs(proofs(group, before, after))
+    assert len(found) == bool(told)
+    assert all(words.startswith(told) and words.endswith("(n = 100, 0 unscored)") for words in found)
+
+
+def test_a_round_of_which_nothing_was_measured_is_not_shown_to_cost_anything():
+    items = [Item("a", "fresh, attacked", "a")]
+    assert costs(prove(items, {"a": None}, {"a": None}, {"a": None})) == ()
 
 
 @pytest.mark.parametrize("method", ["full", "dora"])

@@ -3,14 +3,11 @@
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
+from command_line import Started, accord
 from safetensors.torch import load_file
 
 from accord.data.records import read_demonstrations, read_findings, read_prompts
@@ -26,18 +23,12 @@ from accord.types import Attempt, Outcome, Score
 ALIGN = ["align", "--limit", "3", "--sft-epochs", "2", "--baseline-share", "0.5"]
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "from accord.cli import main; main()", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("align")
-    process = start(folder, *ALIGN, "--out", "run")
-    output, _ = process.communicate(timeout=900)
-    assert process.returncode == 0, output
-    return folder / "run", output
+    done = accord(*ALIGN, "--out", "run", cwd=folder, timeout=900)
+    assert done.returncode == 0, done.stderr
+    return folder / "run", done.stdout + done.stderr
 
 
 def test_a_round_writes_what_it_promises(finished):
@@ -63,12 +54,11 @@ def test_the_model_loads_and_differs_from_the_base(finished):
 def test_asking_the_same_again_does_nothing_again(finished):
     run, _ = finished
     before = {p: p.stat().st_mtime_ns for p in run.glob("stages/*/attempts-*.jsonl")}
-    process = start(run.parent, "resume", "run")
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
+    done = accord("resume", "run", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
     assert before == {p: p.stat().st_mtime_ns for p in run.glob("stages/*/attempts-*.jsonl")}
     for stage in ("states of the frozen layers", "SFT: ", "DPO: "):
-        assert stage not in output
+        assert stage not in done.stdout + done.stderr
 
 
 def test_cli_01_exit_code_hides_failures(finished):
@@ -77,29 +67,25 @@ def test_cli_01_exit_code_hides_failures(finished):
     gates = json.loads((run / "manifest.json").read_text())["gates"]
     failed = [g for g in gates if g["status"] != "met"]
     assert failed  # three rows of a kind never show a rate with certainty
-    process = start(run.parent, "resume", "run", "--gate")
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 1, output
-    assert f"{len(failed)} of {len(gates)} release gates are not met" in output
-    assert failed[0]["gate"] in output
-    process = start(run.parent, "resume", "run")
-    process.communicate(timeout=300)
-    assert process.returncode == 0
+    gated = accord("resume", "run", "--gate", cwd=run.parent)
+    assert gated.returncode == 1, gated.stderr
+    assert f"{len(failed)} of {len(gates)} release gates are not met" in gated.stderr
+    assert failed[0]["gate"] in gated.stderr
+    assert accord("resume", "run", cwd=run.parent).returncode == 0
     assert "release gates" in (run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_killed_anywhere_and_resumed_gives_the_same_bits(finished, tmp_path):
     """SIGKILL at three random moments of one run, then resume to the end."""
     reference, _ = finished
     moments = random.Random(os.getpid())
     for _ in range(3):
-        process = start(tmp_path, *ALIGN, "--out", "run")
-        time.sleep(moments.uniform(8, 40))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    process = start(tmp_path, *ALIGN, "--out", "run")
-    output, _ = process.communicate(timeout=900)
-    assert process.returncode == 0, output
+        process = Started(*ALIGN, "--out", "run", cwd=tmp_path)
+        time.sleep(moments.uniform(2, 30))
+        process.kill()
+    done = accord(*ALIGN, "--out", "run", cwd=tmp_path, timeout=900)
+    assert done.returncode == 0, done.stderr
     expected = load_file(reference / "model/adapter_model.safetensors")
     got = load_file(tmp_path / "run/model/adapter_model.safetensors")
     assert expected.keys() == got.keys()

@@ -3,12 +3,11 @@
 import gzip
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from command_line import accord
 
 from accord.data.checks import read_comparisons
 from accord.errors import DataError, InputError
@@ -186,14 +185,9 @@ def test_accord_train_reward_on_real_comparisons(tmp_path):
         short = [line for line in file if len(line) < 900]
     (tmp_path / "train.jsonl").write_text("".join(short[:16]))
     (tmp_path / "dev.jsonl").write_text("".join(short[40:56]))
-    done = subprocess.run(
-        [
-            *(sys.executable, "-c", "from accord.cli import main; main()", "train", "reward", tmp_path / "train.jsonl"),
-            *("--dev", tmp_path / "dev.jsonl", "--out", tmp_path / "run", "--layers", "20-", "--drop", "--json"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
+    done = accord(
+        *("train", "reward", tmp_path / "train.jsonl", "--dev", tmp_path / "dev.jsonl", "--out", tmp_path / "run"),
+        *("--layers", "20-", "--drop", "--json"),
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])

@@ -16,7 +16,9 @@ def hits(fresh, contrast=2):
 
 
 def round_of(number, before, control, after):
-    return RoundEvidence(number, 500, 120, 30, 100, 4, prove(ITEMS, hits(before), hits(control), hits(after)))
+    return RoundEvidence(
+        number, 500, 120, 30, 100, 4, prove(ITEMS, hits(before), hits(control), hits(after)), (1, 1), ""
+    )
 
 
 def test_the_sentence_says_whether_it_fell_by_a_third_more_than_in_the_control():

@@ -91,7 +91,8 @@ def test_two_processes_give_what_one_gives(found, kind, problem):
     assert (found["one"]["processes"], found[kind]["processes"]) == (1, 2)
     one, two = found["one"][problem], found[kind][problem]
     assert two["sharded"] == (kind != "two" and problem in parallel_demo.WHOLE_RUNS)
-    assert one["losses"] == pytest.approx(two["losses"], abs=1e-5)
+    # 1e-5, or of losses in the tens, which fp32 itself resolves to 2e-6, as many of its steps.
+    assert one["losses"] == pytest.approx(two["losses"], abs=1e-5, rel=1e-6)
     assert len(one["losses"]) >= 6
     assert len(set(one["losses"])) > 3  # something was learned, so that gradients did count
     for a, b in zip(one["metrics"], two["metrics"], strict=True):

@@ -52,6 +52,15 @@ def _reinforce(
         Path | None, typer.Option(help="Conversations that are learned beside (InstructGPT's ptx).")
     ] = None,
     ptx: Annotated[float, typer.Option(min=0.0, help="Their weight.")] = 1.0,
+    rollouts: Annotated[
+        list[str],
+        typer.Option(
+            help="vLLM servers that sample instead of the model itself, each openai:NAME@URL of the base (docs/rl.md)."
+        ),
+    ] = [],  # noqa: B006 (Typer reads it)
+    ahead: Annotated[
+        int, typer.Option(min=0, max=1, help="1: servers sample a step while the one before is learned.")
+    ] = 0,
     policy: Annotated[str, typer.Option(help="The policy of judges; the starter policy if none.")] = "",
     learning_rate: Annotated[float, typer.Option(min=1e-12, help="The highest step size.")] = 1e-4,
     rank: Rank = 16,
@@ -77,7 +86,8 @@ def _reinforce(
     asked = OnlineAsked(
         rewards=tuple(reward), cost=cost, cost_limit=cost_limit, watcher=watcher, steps=steps, prompts_per_step=prompts_per_step,
         group=group, passes=passes, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, kl=kl, kl_way=kl_way,  # type: ignore[arg-type]
-        entropy=entropy, kl_budget=kl_budget, ptx=ptx if ptx_data else 0.0, policy=policy, options=dict(options),
+        entropy=entropy, kl_budget=kl_budget, ptx=ptx if ptx_data else 0.0, policy=policy,
+        rollouts=tuple(rollouts), ahead=ahead, options=dict(options),
     )  # fmt: skip
     facts, watched, _ = run_online(
         objective, data, out, asked, settings, tracked(make_progress(), track, out), ptx_data

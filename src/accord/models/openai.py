@@ -133,7 +133,7 @@ class OpenAICompleter:
             "messages": messages,
             "max_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,
-            "seed": _seed(sampling.seed, request.key),
+            "seed": stable_seed(sampling.seed, request.key),
         }
         if request.prefill:
             messages.append({"role": "assistant", "content": request.prefill})
@@ -242,7 +242,8 @@ def _retry_after_s(response: httpx.Response) -> float | None:
     return max(0.0, (until - datetime.now(UTC)).total_seconds())
 
 
-def _seed(seed: int, key: str) -> int:
+def stable_seed(seed: int, key: str) -> int:
+    """Return the seed of one request: of (seed, key), within what servers take."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:4], "big") >> 1
 
 

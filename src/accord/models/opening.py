@@ -28,13 +28,22 @@ def open_completer(name: str, precision: Precision = "auto") -> Completer:
         from accord.models.local import LocalCompleter
 
         return LocalCompleter(load_model(name, precision))
+    model, url = server_at(name)
+    return OpenAICompleter(model, url, vllm=_is_vllm(url))
+
+
+def server_at(name: str) -> tuple[str, str]:
+    """Return the model's name and the address of `openai:NAME@URL`.
+
+    Raises:
+        ModelError: it is none.
+    """
     match = _SERVER.fullmatch(name)
     if not match:
         raise ModelError(
             f"'{name}' names no server; expected openai:NAME@URL, such as openai:llama@http://localhost:8000/v1"
         )
-    url = match["url"].rstrip("/")
-    return OpenAICompleter(match["name"], url, vllm=_is_vllm(url))
+    return match["name"], match["url"].rstrip("/")
 
 
 def _is_vllm(url: str) -> bool:

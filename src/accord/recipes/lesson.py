@@ -12,7 +12,7 @@ from accord.data.clusters import cluster_ids, clusters
 from accord.data.failures import finding_of
 from accord.data.findings import FindingStore
 from accord.feedback.repair import RepairSettings, repair
-from accord.feedback.review import lessons, read_repairs, write_repairs
+from accord.feedback.review import Repair, lessons, read_repairs, write_repairs
 from accord.models.completer import Completer
 from accord.models.embedder import Embedder
 from accord.models.load import LoadedModel
@@ -25,6 +25,9 @@ from accord.types import Demonstration, Finding
 REPAIRS = "repairs.jsonl"
 # Findings of one round that are trained on, at most, and rows of the first training set beside them, so that it is kept.
 N_FINDINGS, N_REPLAYED_PAIRS, N_REPLAYED_ORDINARY = 240, 80, 80
+# Benign rows of a lesson for each harmful one, at most; what is replayed has as many. With more of them a round unlearned to
+# refuse, with 1.25 it learned to refuse too much (docs/log.md).
+BENIGN_PER_HARMFUL = 2
 # The tokens of an answer that are sampled: a few more than the round samples elsewhere, so that it ends with a sentence.
 SAMPLED = RepairSettings(samples=2, contrasts=2, max_new_tokens=48)
 
@@ -92,17 +95,33 @@ async def make_lesson(
             store, policy, contrasts, answerer, base, scorer, ids=[f.id for f in picked], settings=SAMPLED
         )
         write_repairs(path, made.repairs)
-    repairs = read_repairs(path)
-    learned = lessons(repairs, store)
+    repairs = balanced(read_repairs(path), seed)
+    learned = lessons(repairs, store).demonstrations
     kept = replayed(demonstrations, seed)
-    taught = {r.finding for r in repairs if r.use == "repair" and r.review != "rejected"}
+    taught = {r.finding for r in repairs if r.use == "repair"}
     return Lesson(
         findings=tuple(f for f in picked if f.id in taught),
-        rows=(*learned.demonstrations, *kept),
-        control=(*control_of(learned.demonstrations, demonstrations, kept, seed), *kept),
+        rows=(*learned, *kept),
+        control=(*control_of(learned, demonstrations, kept, seed), *kept),
         n_written=sum(r.origin == "written response" for r in repairs),
         n_replayed=len(kept),
     )
+
+
+def balanced(repairs: Sequence[Repair], seed: int) -> tuple[Repair, ...]:
+    """Return what no person rejected, with at most `BENIGN_PER_HARMFUL` benign rows a harmful one.
+
+    What is dropped is drawn from the contrast prompts first, then from the wrongly refused requests.
+    """
+    rng = random.Random(f"{seed}/balance")
+    kept = [r for r in repairs if r.review != "rejected"]
+    harmful = [r for r in kept if r.prompt.kind == "harmful"]
+    refused = [r for r in kept if r.prompt.kind != "harmful" and r.use == "repair"]
+    contrasts = [r for r in kept if r.prompt.kind != "harmful" and r.use == "contrast"]
+    rng.shuffle(refused)
+    rng.shuffle(contrasts)
+    taken = {r.id for r in [*harmful, *[*refused, *contrasts][: BENIGN_PER_HARMFUL * len(harmful)]]}
+    return tuple(r for r in kept if r.id in taken)
 
 
 def pick(findings: Sequence[Finding], n: int, seed: int) -> tuple[Finding, ...]:

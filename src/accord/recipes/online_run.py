@@ -19,7 +19,9 @@ from accord.errors import DataError, SettingsError
 from accord.models.adapters import scaled
 from accord.models.chat import ChatFormat
 from accord.models.load import load_model, published_name, window
+from accord.models.opening import server_at
 from accord.models.sampling import Sampling
+from accord.models.served import Servers
 from accord.models.sharded import sharding_asked
 from accord.models.tree import Tree, decoder_of
 from accord.objectives.lagrangian import Multiplier
@@ -34,6 +36,7 @@ from accord.recipes.training import (
     pair_objective,
     plain_card,
     save_model,
+    save_weights,
     start_stage,
 )
 from accord.report.reinforcement import Reinforcement, Watched, watched
@@ -49,6 +52,7 @@ from accord.train.online import Kept, OnlineResult, fit_online
 from accord.train.parallel import is_main
 from accord.train.sampled import Penalties
 from accord.train.samples import ROLLOUTS, read_samples, step_file
+from accord.train.served import Served
 from accord.types import Kind, Progress, Prompt
 
 KLWays = Literal["k1", "k2", "k3", "full"]
@@ -57,11 +61,18 @@ VALUE_HEAD = "value_head"
 ONLINE = "online-"
 # At the run's ends rewards are compared over so many steps: one step's prompts are too few to tell.
 ENDS = 5
+ADAPTERS = "served"
+# Tokens of the text by whose log-probabilities an adapter on a server is known again.
+CANARY = 128
 
 
 @dataclass(frozen=True, slots=True)
 class OnlineAsked:
-    """What a run was asked for beside what `TrainingSettings` say; everything that changes its result."""
+    """What a run was asked for beside what `TrainingSettings` say; everything that changes its result.
+
+    `rollouts` are vLLM servers that sample, each `openai:NAME@URL` of the base that is trained; the model itself where there is
+    none. They may be `ahead` of training by so many steps (0 or 1).
+    """
 
     rewards: tuple[str, ...]
     cost: str = ""
@@ -80,6 +91,8 @@ class OnlineAsked:
     kl_budget: float = 0.0
     ptx: float = 0.0
     policy: str = ""
+    rollouts: tuple[str, ...] = ()
+    ahead: int = 0
     options: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -111,6 +124,10 @@ def run_online(
             f"`accord train {name}` samples with the weights that it trains, which must be whole in each process: launch it with "
             "DDP, without FSDP or ZeRO"
         )
+    if asked.ahead and not asked.rollouts:
+        raise SettingsError(
+            "--ahead 1: the model that learns cannot sample meanwhile; name vLLM servers with --rollouts"
+        )
     judges = _judges(asked)
     loaded = load_model(settings.model, settings.precision)
     trainee = make_trainee(loaded, settings)
@@ -122,6 +139,7 @@ def run_online(
         "ptx rows": file_digest(ptx) if ptx else "",
         **asdict(asked),
         "rewards": list(asked.rewards),
+        "rollouts": list(asked.rollouts),
     }
     stage = start_stage(out, said, machine_facts(trainee), name, loaded)
     learner = learner_of(trainee, by_value=method.needs_values)
@@ -137,10 +155,14 @@ def run_online(
         sampling=Sampling(asked.max_new_tokens, asked.temperature, settings.seed, asked.top_p),
         penalties=Penalties(asked.kl, None if asked.kl_way == "full" else asked.kl_way, asked.entropy),
         kl_budget=asked.kl_budget,
+        ahead=asked.ahead,
         # Where nothing is to be learned nothing may move: no decay.
         loop=replace(settings.dials(), weight_decay=0.0),
     )
-    result = fit_online(learner, method, judges, prompts, online, stage.folder, progress, kept)
+    served = None
+    if asked.rollouts:
+        served = served_by(asked.rollouts, trainee, learner, prompts, stage.folder / ADAPTERS, settings.model)
+    result = fit_online(learner, method, judges, prompts, online, stage.folder, progress, kept, served=served)
     if is_main() and not stage.done:
         stage.finish({"seconds": result.seconds, "ended": result.ended})
     card = plain_card(settings.model, f"{name} on {len(prompts)} prompts, rewarded by {judges.reward.name},")
@@ -219,6 +241,26 @@ def learner_of(trainee: Trainee, by_value: bool) -> Learner:
         trainee.chat.decode,
         trainee.first_layer,
         value_head,
+    )
+
+
+def served_by(
+    addresses: Sequence[str], trainee: Trainee, learner: Learner, prompts: Sequence[Asked], folder: Path, model: str
+) -> Served:
+    """Return vLLM servers that answer for a trainee; `folder` is where they read its adapters.
+
+    Raises:
+        ModelError: an address is none.
+        SettingsError: they serve different models.
+    """
+    names, urls = zip(*map(server_at, addresses), strict=True)
+    if len(set(names)) > 1:
+        raise SettingsError(f"--rollouts name different models: {', '.join(names)}; expected servers of one")
+    # The longest prompt has the most tokens that an adapter can show itself by.
+    canary = max((a.ids for a in prompts), key=len)[-CANARY:]
+    base = published_name(model, trainee.loaded)
+    return Served(
+        Servers(names[0], urls), learner, lambda to: save_weights(trainee, to, 1.0, base), folder.resolve(), canary
     )
 
 

@@ -98,9 +98,12 @@ def _read_campaign(run: Run, policy: Policy) -> Recorded:
 
 def _read_round(run: Run, policy: Policy) -> Recorded:
     manifest = run.manifest()
-    # The model of the last round is the one that would be released.
-    rounds = int(run.asked.get("rounds", 1))
-    last = "verify" if rounds == 1 else f"verify-round-{rounds}"
+    # Of several rounds the run says which one's model would be released: the last one may have been undone.
+    last = "verify" if int(run.asked.get("rounds", 1)) == 1 else str(manifest.get("verified", ""))
+    if not last:
+        raise NotMeasuredError(
+            f"{run.folder} has not done all its rounds yet; ask for the same run again in that folder"
+        )
     base, aligned = _condition(run, "probe-base"), _condition(run, last)
     measures = round_measures(summarise(aligned, policy), compare(base, aligned, policy))
     evaluation = Evaluation(

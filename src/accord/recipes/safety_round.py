@@ -28,7 +28,7 @@ from accord.policy import Policy, system_prompt
 from accord.recipes.material import Material
 from accord.recipes.operating_point import Curve, choose_prompts, choose_scale, measure_curve
 from accord.recipes.reporting import StageRecord, write_outputs
-from accord.recipes.rounds import LaterRound, LaterRounds, evidence_of
+from accord.recipes.rounds import LaterRound, LaterRounds, evidence_of, verified_in
 from accord.recipes.settings import AlignSettings
 from accord.recipes.training import (
     Trainee,
@@ -89,12 +89,15 @@ def run_round(
     dpo, n_pairs = round_.learn_dpo()
     curve = round_.operating_point()
     with scaled(round_.trainee.model, curve.chosen):
-        conditions.append(round_.verify("verify", ALIGNED))
+        conditions.append(round_.verify(verified_in(1), ALIGNED))
         _refuse_unmeasured(conditions[-1])
         if settings.rounds == 1:
-            conditions += round_.verify_prompted("verify", ALIGNED)
+            conditions += round_.verify_prompted(verified_in(1), ALIGNED)
     later = later_rounds(round_, curve.chosen, conditions) if settings.rounds > 1 else ()
-    released = later[-1].after.name if later else ALIGNED
+    kept = [r for r in later if not r.undone]
+    released = kept[-1].after.name if kept else ALIGNED
+    # The stage that measured the released model: what `accord compare` and the gates read.
+    run.record(verified=kept[-1].stage if kept else verified_in(1))
     findings = find_failures(conditions, material.policy, (BASE, released))
     spent = float(run.manifest().get("seconds", 0.0)) + clock() - began
     run.record(seconds=spent)
@@ -120,7 +123,7 @@ def run_round(
                     len(r.lesson.rows),
                     r.trained,
                 )
-                for r in later
+                for r in kept
             ),
         ),
         findings=findings,
@@ -225,15 +228,15 @@ class Round:
         )
         return result, len(trees)
 
-    def operating_point(self) -> Curve:
-        """Choose how strongly the adapter acts, on held-out pairs of the training set."""
+    def operating_point(self, name: str = "operating-point") -> Curve:
+        """Choose how strongly the adapter acts, on held-out pairs of the training set; `name` is the stage's."""
         if self.settings.method == "full":
             return Curve((), 1.0, "full fine-tuning has no adapter to scale; the trained weights are used as they are")
         if self.settings.method == "dora":
             return Curve(
                 (), 1.0, "a DoRA adapter's row lengths have no strength to choose; it is used as it was trained"
             )
-        stage = self.stage("operating-point", {})
+        stage = self.stage(name, {})
         prompts = choose_prompts([d.prompt for d in self.material.held_out], self.settings.seed)
         points = measure_curve(self.trainee, prompts, self.sampling, self.scorer, stage.folder, self.progress)
         curve = choose_scale(points)
@@ -314,16 +317,23 @@ class Round:
 
 
 def later_rounds(first: Round, strength: float, conditions: list[Condition]) -> tuple[LaterRound, ...]:
-    """Do the rounds after the first; what is measured is added to `conditions`, whose last is the model they begin with."""
+    """Do the rounds after the first; what is measured is added to `conditions`, whose last is the model they begin with.
+
+    A round that is undone is the last.
+    """
     discover = read_prompts(discover_path()).prompts
     if first.settings.limit:
         discover = discover[: 2 * first.settings.limit]
     rounds = LaterRounds(first, discover, strength)
     done: list[LaterRound] = []
+    released, stage = conditions[-1], verified_in(1)
     for number in range(2, first.settings.rounds + 1):
-        done.append(rounds.go(number, conditions[-1]))
+        done.append(rounds.go(number, released))
         conditions += [done[-1].control, done[-1].after]
-    conditions += first.verify_prompted(f"verify-round-{first.settings.rounds}", conditions[-1].name)
+        if done[-1].undone:
+            break
+        released, stage = done[-1].after, done[-1].stage
+    conditions += first.verify_prompted(stage, released.name)
     return tuple(done)
 
 

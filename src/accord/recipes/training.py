@@ -349,6 +349,14 @@ def save_model(
     `scale` is folded into the adapter, so that what is loaded acts at the strength that was measured. What was trained on top of an
     adapter is saved together with it (`models.stacked`). `tokenizer` is written instead of the loaded one.
     """
+    save_weights(trainee, folder, scale, base_name)
+    if is_main():
+        (tokenizer or trainee.loaded.tokenizer).save_pretrained(folder)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def save_weights(trainee: Trainee, folder: Path, scale: float, base_name: str) -> None:
+    """Write what `save_model` writes, without tokenizer and README.md."""
     model: Any = trainee.model
     # Where weights are spread, all processes bring them together.
     state = trained_state(model) if is_sharded(model) else None
@@ -373,5 +381,3 @@ def save_model(
             state = {name: weight.to(trainee.compute) for name, weight in state.items()}
             model.config.dtype = trainee.compute
         model.save_pretrained(folder, state_dict=state)
-    (tokenizer or trainee.loaded.tokenizer).save_pretrained(folder)
-    (folder / "README.md").write_text(card, encoding="utf-8")

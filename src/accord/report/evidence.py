@@ -40,7 +40,8 @@ class TrainingStage:
 @dataclass(frozen=True, slots=True)
 class RoundEvidence:
     """What one later round did. `n_found` failures were found by `n_attempts` attempts and fell into `n_clusters` by meaning;
-    `n_trained` of them were trained on, `n_written` with the clause's written response.
+    `n_trained` of them were trained on, `n_written` with the clause's written response. `strengths` are those chosen for the
+    control's adapter and the findings' one; `undone` says why the model before the round is kept, empty where it is not.
     """
 
     number: int
@@ -50,6 +51,8 @@ class RoundEvidence:
     n_trained: int
     n_written: int
     proofs: tuple[GroupProof, ...]
+    strengths: tuple[float, float]
+    undone: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ An answer that could not be scored is left out and counted. The run ends early w
 the engine that samples and the model that learns have drifted apart, where the budget of divergence is spent, or where what only
 watches turns down; why is said.
 
-Left out: generation that runs ahead of training.
+Where servers sample, they may run one step ahead: a step's answers then come from the weights before the last step, and what is
+learned is corrected by how likely they are now (`objectives.importance`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -31,6 +34,7 @@ from accelerate import Accelerator
 from accord.errors import AccordError
 from accord.models.packed import packed
 from accord.models.peak import matrix_peak
+from accord.models.rollout import Rollout
 from accord.models.sharded import multiplied_in
 from accord.models.tree import Tree
 from accord.objectives.lagrangian import Multiplier
@@ -43,6 +47,7 @@ from accord.train.mixture import Mixture
 from accord.train.offline import CHECKPOINT_EVERY_S, MOST_SKIPPED, Stepper, optimizer_of, schedule
 from accord.train.parallel import gather, is_main, n_processes, own_rows, same_everywhere, together, wait
 from accord.train.samples import Sample, measured_of, read_samples, step_file, write_samples
+from accord.train.served import Served
 from accord.train.states import NOTHING_FROZEN
 from accord.train.watch import Pace, StepLog, Work, turned_down
 from accord.types import Progress
@@ -83,21 +88,25 @@ def fit_online(
     progress: Progress,
     kept: Kept | None = None,
     clock: Callable[[], float] = time.monotonic,
+    served: Served | None = None,
 ) -> OnlineResult:
     """Train the model's trainable weights in place; where `folder` holds a checkpoint, training goes on from it.
+
+    `served` samples in place of the model itself.
 
     Raises:
         AccordError: there are no prompts, nothing is trainable, no answer of a step could be scored, or 10 optimiser steps in a row
             were not finite.
+        ModelError: a server does not answer, or as another model would.
     """
     if not prompts:
         raise AccordError("there is no prompt to sample answers to")
-    with masters_of(learner.model) as masters:
+    with masters_of(learner.model) as masters, nullcontext() if served is None else closing(served):
         if not masters.parameters:
             raise AccordError("the model has no trainable weights")
         accelerator = Accelerator(cpu=not torch.cuda.is_available())
         optimizer = optimizer_of(learner.model, masters.parameters, settings.loop, accelerator)
-        run = _Run(learner, method, judges, prompts, settings, folder, progress, kept)
+        run = _Run(learner, method, judges, prompts, settings, folder, progress, kept, served)
         at = load(folder, settings.loop.token_budget, masters.parameters, optimizer)
         run.take_up(at.more)
         same_everywhere([p.data for p in masters.parameters])
@@ -144,11 +153,14 @@ class _Run:
     folder: Path
     progress: Progress
     kept: Kept | None
+    served: Served | None
     step: int = 0
     ended: str = ""
     flat_in_a_row: int = 0
     multiplier: Multiplier | None = None
     logs: list[StepLog] = field(default_factory=list)
+    # The answers to the next step's prompts that are being sampled, and the version that samples them.
+    running: tuple[int, int, Future[list[Rollout]]] | None = None
 
     def take_up(self, state: Mapping[str, Any]) -> None:
         """Go on from what a checkpoint kept of the loop."""
@@ -178,11 +190,10 @@ class _Run:
         kept = read_samples(path) if is_main() and path.exists() else None
         if (kept := gather(kept)[0]) is not None:
             return kept
-        source = Source(self.learner.model, self.learner.end_ids, self.learner.decode, version)
-        asked = self._prompts_of_step()
+        asked = self._prompts_of(self.step)
         own = own_rows(asked)
-        name, sampling = f"{self.step}/", self.settings.sampling
-        parts = gather(scored(source, self.judges, own, self.settings.group, sampling, name) if own else [])
+        source, rollouts = self._answers(own, version)
+        parts = gather(scored(source, self.judges, own, self.settings.group, rollouts, f"{self.step}/") if own else [])
         order = {a.prompt.id: place for place, a in enumerate(asked)}
         found = sorted((s for part in parts for s in part), key=lambda s: order[s.prompt])
         samples = rewarded(found, self.judges, asked)
@@ -190,11 +201,36 @@ class _Run:
             write_samples(path, samples)
         return samples
 
-    def _prompts_of_step(self) -> list[Asked]:
-        """Return the step's prompts: each pass over all of them in an order of its own."""
+    def _answers(self, own: Sequence[Asked], version: int) -> tuple[Source, list[Rollout]]:
+        """Return answers to this process's prompts of the step, and what gave them."""
+        model, served = self.learner.model, self.served
+        if served is None:
+            source = Source(model, self.learner.end_ids, self.learner.decode, version)
+            return source, self._ask(source, own, self.step)
+        source = Source(model, self.learner.end_ids, self.learner.decode, version, served.generate)
+        running, self.running = self.running, None
+        if running is not None and running[0] == self.step:
+            # Before the version that says them is unloaded.
+            given, rollouts = replace(source, version=running[1]), running[2].result()
+        else:
+            served.send(version)
+            given, rollouts = source, self._ask(source, own, self.step)
+        if self.settings.ahead and self.step + 1 < self.settings.steps:
+            served.send(version)
+            following = own_rows(self._prompts_of(self.step + 1))
+            pool = ThreadPoolExecutor(1)
+            self.running = self.step + 1, version, pool.submit(self._ask, source, following, self.step + 1)
+            pool.shutdown(wait=False)
+        return given, rollouts
+
+    def _ask(self, source: Source, own: Sequence[Asked], step: int) -> list[Rollout]:
+        return source.answer(own, self.settings.group, self.settings.sampling, f"{step}/") if own else []
+
+    def _prompts_of(self, step: int) -> list[Asked]:
+        """Return a step's prompts: each pass over all of them in an order of its own."""
         n = min(self.settings.prompts_per_step, len(self.prompts))
         per_pass = len(self.prompts) // n
-        turn, place = divmod(self.step, per_pass)
+        turn, place = divmod(step, per_pass)
         order = list(range(len(self.prompts)))
         random.Random(f"{self.settings.loop.seed}/prompts/{turn}").shuffle(order)
         return [self.prompts[i] for i in order[place * n : (place + 1) * n]]
@@ -204,7 +240,7 @@ class _Run:
     ) -> tuple[dict[str, float], Work]:
         """Take the step's optimiser steps; return what was measured, and the work that they came to."""
         groups, measured = self._groups(samples)
-        measured = {**measured_of(samples), **measured}
+        measured = {**measured_of(samples), **measured, "versions_behind": float(at.step - samples[0].version)}
         lesson = self.method.lesson(self.learner, groups, self.settings)
         measured |= lesson.measured
         if not lesson.trees:
@@ -288,7 +324,8 @@ class _Run:
                 f"in {MOST_FLAT} steps in a row all answers to a prompt were worth the same, so that there was nothing to learn; "
                 "take harder prompts, a finer reward or a higher temperature"
             )
-        elif off > MOST_MISMATCH or off_kl > MOST_MISMATCH_KL:
+        # Of answers by an older version the difference is what was learned since, too.
+        elif not measured["versions_behind"] and (off > MOST_MISMATCH or off_kl > MOST_MISMATCH_KL):
             self.ended = (
                 f"what samples and what learns give a sampled token probabilities {off:.1%} apart on average, and are {off_kl:.3f} "
                 f"nats a token apart, over {MOST_MISMATCH:.0%} or {MOST_MISMATCH_KL:g} nats: what is learned would not be what was "

@@ -1,0 +1,122 @@
+"""The model that learns on vLLM servers: a version is sent as an adapter, and asked once its log-probabilities have arrived."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+from accord.errors import ModelError
+from accord.models.rollout import Rollout
+from accord.models.sampling import Sampling
+from accord.models.served import Servers
+from accord.models.tree import Tree
+from accord.runs.atomic import digest
+from accord.train.learner import Learner
+from accord.train.logps import said_by
+from accord.train.parallel import gather, is_main
+from accord.train.states import NOTHING_FROZEN
+
+# Mean distance of a token's log-probability, in nats: two engines in bf16 are some hundredths apart, another model far more.
+MOST_APART = 0.1
+# Below this an adapter cannot be told from none.
+TOO_NEAR = 0.02
+
+
+@dataclass(slots=True)
+class Served:
+    """Servers that answer for the model that learns.
+
+    `save` writes its adapter into a folder, `folder` is where, and `canary` is a text whose log-probabilities are compared.
+    """
+
+    servers: Servers
+    learner: Learner
+    save: Callable[[Path], None]
+    folder: Path
+    canary: Sequence[int]
+    version: int | None = None
+    names: list[str] = field(default_factory=list)
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], keys: Sequence[str], end_ids: frozenset[int], sampling: Sampling
+    ) -> list[Rollout]:
+        """Sample from the version that was sent last."""
+        return self.servers.generate(prompts, keys, end_ids, sampling, self.names[-1])
+
+    def send(self, version: int) -> None:
+        """Have all servers load the model as it is now, unless it is there; unload the version before.
+
+        Raises:
+            ModelError: a server cannot load it, or answers as another model would.
+        """
+        if version == self.version:
+            return
+        name = f"accord-{self._run()}-{version}"
+        target = self.folder / name
+        failed = ""
+        if is_main():
+            try:
+                self._forget()
+                shutil.rmtree(target, ignore_errors=True)
+                self.save(target)
+                self.servers.load(name, target)
+            except ModelError as error:
+                failed = str(error)
+        # All processes look, or none waits for one that has failed.
+        failed = gather(failed)[0] or self._not_arrived(name)
+        failed = gather(failed)[0]
+        if failed:
+            raise ModelError(failed)
+        self.version = version
+        self.names.append(name)
+
+    def close(self) -> None:
+        """Unload what was sent last."""
+        if is_main() and self.names:
+            self._forget()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self) -> str:
+        return digest(str(self.folder.resolve()))[:8]
+
+    def _forget(self) -> None:
+        """Unload this run's versions, those of a process that was killed among them."""
+        for name in self.servers.unload(f"accord-{self._run()}-"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def _not_arrived(self, name: str) -> str:
+        """Return why what is served is not the model that learns; empty where it is."""
+        own, without = (self._own_logps(reference) for reference in (False, True))
+        if not is_main():
+            return ""
+        try:
+            by_server = self.servers.logps(self.canary, name)
+        except ModelError as error:
+            return str(error)
+        for url, told in by_server.items():
+            off, off_without = _apart(told, own), _apart(told, without)
+            if off > TOO_NEAR and off_without < min(off, MOST_APART):
+                return (
+                    f"{url}: with the adapter '{name}' a known text has log-probabilities {off:.3f} nats a token from the model "
+                    f"that learns and {off_without:.3f} from the one without adapter: the adapter has not arrived"
+                )
+            if off > MOST_APART:
+                return (
+                    f"{url}: the adapter '{name}' gives a known text log-probabilities {off:.3f} nats a token from the model "
+                    f"that learns, over {MOST_APART:g}: is another base served than the one that is trained?"
+                )
+        return ""
+
+    def _own_logps(self, reference: bool) -> list[float]:
+        tree = Tree(tuple(self.canary[:1]), (tuple(self.canary[1:]),))
+        with self.learner.reference() if reference else nullcontext():
+            said = said_by(self.learner.model, [tree], NOTHING_FROZEN, self.learner.head)
+        return [float(logp) for logp in said[0].logps]
+
+
+def _apart(left: Sequence[float], right: Sequence[float]) -> float:
+    return fmean(abs(a - b) for a, b in zip(left, right, strict=True))
