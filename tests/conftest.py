@@ -10,6 +10,7 @@ settings.load_profile("accord")
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items):
     """Tests that share what is made once for their file run in one process; the others wherever there is room."""
     for item in items:

@@ -14,11 +14,13 @@ from pathlib import Path
 import torch
 import training_demo as demo
 from tiny_llama import tiny
+from vllm_server import VLLM
 
 from accord.models.adapters import scaled
 from accord.models.chat import ChatFormat
 from accord.models.reward import score_head, with_score_head
 from accord.models.sampling import Sampling
+from accord.models.served import Servers
 from accord.models.sharded import is_sharded, trained_state
 from accord.models.tree import Tree, head_weight
 from accord.objectives.kto import kto
@@ -28,6 +30,7 @@ from accord.recipes.training import (
     make_trainee,
     pair_objective,
     save_model,
+    save_weights,
     train_on_demonstrations,
     train_on_pairs,
 )
@@ -37,9 +40,10 @@ from accord.train.learner import Learner, OnlineSettings
 from accord.train.mixture import Mixture
 from accord.train.offline import TrainSettings, fit
 from accord.train.online import fit_online
-from accord.train.parallel import is_main, n_processes
+from accord.train.parallel import gather, is_main, n_processes
 from accord.train.preferences import Marked, answer_logps, mismatched_trees
 from accord.train.rewards import Ranking, reward_task
+from accord.train.served import Served
 from accord.train.states import NOTHING_FROZEN, freeze_states
 from accord.types import Demonstration, Message, Prompt, Silent
 
@@ -134,6 +138,34 @@ def demonstrations(folder, progress, **settings):
     return trainee.model, train_on_demonstrations(trainee, rows, asked, folder, progress)
 
 
+def served(folder, progress):
+    """As `grpo`, but a server samples, which is sent the adapter; the weights that learn may be spread."""
+    trainee = trainee_of(folder)
+    model, chat = trainee.model, trainee.chat
+    learner = Learner(model, trainee.head, partial(scaled, model, 0.0), chat.end_ids, chat.decode)
+    prompts = [
+        Prompt(f"p{i}", (Message("user", f"what is the water of {i}"),), "ordinary", "", f"p{i}", "train")
+        for i in range(5)
+    ]
+    asked = [Asked(p, chat.prompt(p.messages)) for p in prompts]
+    settings = OnlineSettings(
+        steps=6, prompts_per_step=3, group=2, prompts_per_update=3, sampling=Sampling(4, 1.0), loop=SETTINGS
+    )
+    judges = Judges(Weighted(((1.0, ByFunction("odd", odd)),)))
+    with VLLM(tiny()) if is_main() else contextlib.nullcontext() as server:
+        url = gather(server.url if server else "")[0]
+        by = Served(
+            Servers("tiny", (url,)),
+            learner,
+            lambda to: save_weights(trainee, to, 1.0, "tiny"),
+            folder / "served",
+            asked[0].ids,
+        )
+        method = method_named("grpo", 6, {})
+        result = fit_online(learner, method, judges, asked, settings, folder, progress, clock=demo.Clock(), served=by)
+    return model, result
+
+
 def odd(transcript):
     text = transcript.answer
     return sum(ord(c) % 2 for c in text) / len(text) if text else 0.0
@@ -169,6 +201,7 @@ WHOLE_RUNS = {
     "full": partial(pairs, method="full"),
     "marked": marked,
     "reward": reward,
+    "served": served,
     "retained": demonstrations,
     "retained, full": partial(demonstrations, method="full"),
 }

@@ -25,6 +25,11 @@ scale = importlib.util.module_from_spec(spec)
 sys.modules["scale"] = scale  # dataclasses look their module up
 spec.loader.exec_module(scale)
 
+rl_spec = importlib.util.spec_from_file_location("scale_rl", ROOT / "benchmarks" / "scale_rl.py")
+scale_rl = importlib.util.module_from_spec(rl_spec)
+sys.modules["scale_rl"] = scale_rl
+rl_spec.loader.exec_module(scale_rl)
+
 TINY = scale.Shape("tiny", 64, 176, 3, 4, 2, 16, 96)
 STARTER = scale.Shape("starter", 576, 1536, 3, 9, 3, 64, 96)
 ROWS, LENGTH = 2, 40
@@ -34,6 +39,10 @@ def test_the_page_holds_the_tables_that_the_script_prints():
     page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
     for name, text in scale.tables().items():
         assert scale.marked(name, text) in page, f"run benchmarks/scale.py --write docs/scale.md: {name} has changed"
+    for name, made in scale_rl.TABLES.items():
+        assert scale.marked(name, made()) in page, (
+            f"run benchmarks/scale_rl.py --write docs/scale.md: {name} has changed"
+        )
 
 
 def built(shape, method, layers, recompute=False):
@@ -266,3 +275,32 @@ def test_a_micro_batch_fills_the_trainers_budget():
     """2,048 positions hold 8 pairs of 243, four in each of two rows; and one of 2,000."""
     assert scale.micro_of(scale.Objective.DPO_CACHED.lengths(scale.HH)) == scale.Micro(8, 1944, 972)
     assert scale.micro_of(scale.Objective.DPO_CACHED.lengths(scale.LONG)) == scale.Micro(1, 2000, 2000)
+
+
+def test_what_a_step_of_grpo_takes_by_hand():
+    """8B: 2 (6,979,321,856 + 525,336,576) + 4 4096 32 328 = 15,181,283,328 operations a token behind 200 + 128 others.
+
+    Keys and values take 2 2 32 8 128 = 131,072 bytes a token. 128 prompts of 8 answers on 8 GPUs: 128 answers each, all at once.
+    Products: 128 15,181,283,328 / 989e12 = 1.965 ms a token each. Reads: 15,009,316,864 bytes of weights and 128 (200 / 8 + 128)
+    131,072 = 2,566,914,048 of keys and values at 3.35e12 = 5.247 ms, which is more: 256 steps at a fifth of it take 6.7156 s. 16
+    prompts before: 16 2 6,979,321,856 200 / (989e12 / 5) = 0.2258 s.
+    """
+    whole, served = scale_rl.PLANS[:2]
+    assert scale_rl.kv_bytes(scale.LLAMA_8B) == 131_072
+    assert scale_rl.in_flight(whole) == 128
+    assert scale_rl.sampling_seconds(whole, 0.2) == pytest.approx(6.7156 + 0.2258, rel=1e-4)
+    # vLLM reads the prompt for each answer: 128 328 131,072 bytes.
+    reads = (15_009_316_864 + 128 * 328 * 131_072) / 3.35e12
+    assert scale_rl.sampling_seconds(served, 0.2) == pytest.approx(256 * reads / 0.2 + 0.2258, rel=1e-4)
+    assert scale_rl.sending_seconds(served) == pytest.approx(2 * 4 * 41_943_040 / 2e9)
+    assert scale_rl.sending_seconds(whole) == 0
+
+
+def test_a_server_holds_no_more_answers_than_its_memory_does():
+    """Two H200 hold 0.9 2 140.4 GiB, of which 70B takes 141,104,775,168 bytes; a group is (200 + 2048) 327,680 = 736,624,640."""
+    plan = next(p for p in scale_rl.PLANS if p.card is scale.H200)
+    free = 0.9 * 2 * 140.4 * 2**30 - 2 * 70_552_387_584
+    assert free // 736_624_640 == 176
+    assert scale_rl.in_flight(plan) == 128  # of 1,024 answers on 8 instances
+    many = scale_rl.Rollouts(prompts=10_000)
+    assert scale_rl.in_flight(plan, many) == 8 * 176

@@ -138,7 +138,9 @@ def test_a_server_that_is_not_there_and_one_that_takes_no_adapters(learner, tmp_
     with pytest.raises(ModelError, match=r"http://127.0.0.1:9/v1: 'models' failed \(ConnectError"):
         served_by(Servers("tiny", ("http://127.0.0.1:9/v1",)), learner, tmp_path).send(0)
     with VLLM(tiny()) as server:
-        nothing = Served(Servers("tiny", (server.url,)), learner, lambda folder: folder.mkdir(), tmp_path, CANARY)
+        nothing = Served(
+            Servers("tiny", (server.url,)), learner, lambda folder: folder.mkdir(parents=True), tmp_path, CANARY
+        )
         with pytest.raises(ModelError, match=r"No adapter found.*--enable-lora"):
             nothing.send(0)
 

@@ -93,13 +93,13 @@ class Servers:
         """
         asyncio.run(self._everywhere("POST", "load_lora_adapter", {"lora_name": name, "lora_path": str(folder)}))
 
-    def unload(self, prefix: str) -> tuple[str, ...]:
-        """Have every server forget the adapters whose names begin so, and return their names.
+    def unload(self, prefix: str) -> None:
+        """Have every server forget the adapters whose names begin so.
 
         Raises:
             ModelError: as `generate`.
         """
-        return asyncio.run(self._unload(prefix))
+        asyncio.run(self._unload(prefix))
 
     async def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> list[Rollout]:
         places = asyncio.Semaphore(AT_ONCE)
@@ -120,16 +120,13 @@ class Servers:
                 raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _unload(self, prefix: str) -> tuple[str, ...]:
+    async def _unload(self, prefix: str) -> None:
         found = await self._everywhere("GET", "models", None)
-        gone: set[str] = set()
         async with self._client() as client:
             for url, answer in found.items():
                 for name in (str(row["id"]) for row in answer["data"]):
                     if name.startswith(prefix):
                         await self._send(client, "POST", url, "unload_lora_adapter", {"lora_name": name})
-                        gone.add(name)
-        return tuple(sorted(gone))
 
     async def _everywhere(self, verb: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         async with self._client() as client:

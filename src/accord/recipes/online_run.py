@@ -119,10 +119,10 @@ def run_online(
             f"{name} learns from the distribution that is sampled, and the model that learns has no top-p: leave --top-p out, or "
             "take rejection or online-dpo"
         )
-    if sharding_asked():
+    if sharding_asked() and (method.needs_values or not asked.rollouts):
         raise SettingsError(
-            f"`accord train {name}` samples with the weights that it trains, which must be whole in each process: launch it with "
-            "DDP, without FSDP or ZeRO"
+            f"`accord train {name}` needs weights that are whole in each process: launch it with DDP, or have vLLM servers sample "
+            "(--rollouts) for a method without a value model"
         )
     if asked.ahead and not asked.rollouts:
         raise SettingsError(

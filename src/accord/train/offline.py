@@ -261,11 +261,13 @@ class Stepper:
             self.optimizer.zero_grad()
             sums, memory_ran_out = _Sums(), False
             micros = task.batches(model, own, token_budget)
+            # Asked before the first batch: between two, one process would ask while another brings weights together.
+            n_most = max(gather(len(micros)))
             try:
                 for micro in micros:
                     _add(sums, task.terms(model, micro, shared), totals, self.accelerator)
                 if is_sharded(model):
-                    self._keep_pace(len(micros), micros[-1] if micros else rows[:1], shared)
+                    self._keep_pace(n_most - len(micros), micros[-1] if micros else rows[:1], shared)
             except RuntimeError as error:
                 # The CPU's allocator raises a plain RuntimeError.
                 ran_out = isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
@@ -287,9 +289,9 @@ class Stepper:
                 torch.cuda.empty_cache()
             token_budget //= 2
 
-    def _keep_pace(self, n_made: int, micro: Sequence[int], shared: Any) -> None:
+    def _keep_pace(self, n_fewer: int, micro: Sequence[int], shared: Any) -> None:
         """Run as many batches as the process that has the most: weights are brought together by all processes or not at all."""
-        for _ in range(max(gather(n_made)) - n_made):
+        for _ in range(n_fewer):
             terms = self.task.terms(self.model, micro, shared)
             self.accelerator.backward(0.0 * torch.stack([term.losses.loss_B.sum() for term in terms]).sum())
 

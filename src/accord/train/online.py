@@ -4,7 +4,8 @@ A step samples a group of answers to each of some prompts, scores them, weighs e
 model) and takes one or more optimiser steps on them. What is sampled is kept, an object an answer, in `rollouts/` of the stage's
 folder; a run that is gone on with reads from there what its model had sampled, and gives the bits of one that never stopped.
 
-Several processes (DDP) each sample and score their share of a step's prompts, and learn from all of them as one process would.
+Several processes each sample and score their share of a step's prompts, and learn from all of them as one process would: with
+whole weights (DDP), or where servers sample also with weights that are spread (FSDP2).
 
 An answer that could not be scored is left out and counted. The run ends early where no group tells answers apart any more, where
 the engine that samples and the model that learns have drifted apart, where the budget of divergence is spent, or where what only
@@ -35,7 +36,7 @@ from accord.errors import AccordError
 from accord.models.packed import packed
 from accord.models.peak import matrix_peak
 from accord.models.rollout import Rollout
-from accord.models.sharded import multiplied_in
+from accord.models.sharded import is_sharded, multiplied_in
 from accord.models.tree import Tree
 from accord.objectives.lagrangian import Multiplier
 from accord.train.checkpoint import Position, load, save
@@ -109,7 +110,8 @@ def fit_online(
         run = _Run(learner, method, judges, prompts, settings, folder, progress, kept, served)
         at = load(folder, settings.loop.token_budget, masters.parameters, optimizer)
         run.take_up(at.more)
-        same_everywhere([p.data for p in masters.parameters])
+        if not is_sharded(learner.model):
+            same_everywhere([p.data for p in masters.parameters])
         masters.publish()
         peak = n_processes() * matrix_peak(multiplied_in(learner.model), masters.weights[0].device)
         progress.start(method.name, settings.steps, "steps")

@@ -57,17 +57,11 @@ class Served:
             return
         name = f"accord-{self._run()}-{version}"
         target = self.folder / name
-        failed = ""
-        if is_main():
-            try:
-                self._forget()
-                shutil.rmtree(target, ignore_errors=True)
-                self.save(target)
-                self.servers.load(name, target)
-            except ModelError as error:
-                failed = str(error)
-        # All processes look, or none waits for one that has failed.
-        failed = gather(failed)[0] or self._not_arrived(name)
+        failed = self._on_main(self._forget)
+        if not failed:
+            # A step of all processes: where weights are spread they bring them together.
+            self.save(target)
+            failed = self._on_main(lambda: self.servers.load(name, target)) or self._not_arrived(name)
         failed = gather(failed)[0]
         if failed:
             raise ModelError(failed)
@@ -78,25 +72,31 @@ class Served:
         """Unload what was sent last."""
         if is_main() and self.names:
             self._forget()
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self) -> str:
         return digest(str(self.folder.resolve()))[:8]
 
+    def _on_main(self, ask: Callable[[], None]) -> str:
+        """Have the main process ask servers for something; return in all processes why it failed, empty where it did not."""
+        failed = ""
+        if is_main():
+            try:
+                ask()
+            except ModelError as error:
+                failed = str(error)
+        return gather(failed)[0]
+
     def _forget(self) -> None:
-        """Unload this run's versions, those of a process that was killed among them."""
-        for name in self.servers.unload(f"accord-{self._run()}-"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        """Unload this run's versions, those of a process that was killed among them, and remove their files."""
+        self.servers.unload(f"accord-{self._run()}-")
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _not_arrived(self, name: str) -> str:
         """Return why what is served is not the model that learns; empty where it is."""
         own, without = (self._own_logps(reference) for reference in (False, True))
-        if not is_main():
-            return ""
-        try:
-            by_server = self.servers.logps(self.canary, name)
-        except ModelError as error:
-            return str(error)
+        by_server: dict[str, list[float]] = {}
+        if failed := self._on_main(lambda: by_server.update(self.servers.logps(self.canary, name))):
+            return failed
         for url, told in by_server.items():
             off, off_without = _apart(told, own), _apart(told, without)
             if off > TOO_NEAR and off_without < min(off, MOST_APART):
