@@ -29,7 +29,11 @@ from accord.train.served import Served
 from accord.types import Message, Silent
 
 PYTHON = os.environ.get("ACCORD_VLLM_PYTHON", "")
-pytestmark = pytest.mark.skipif(not PYTHON, reason="ACCORD_VLLM_PYTHON names no python that has vLLM; `make test-vllm`")
+pytestmark = [
+    pytest.mark.skipif(not PYTHON, reason="ACCORD_VLLM_PYTHON names no python that has vLLM; `make test-vllm`"),
+    # PyTorch's compiler, which a model of this size is worth in this process, looks at what it warns of itself.
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor"),
+]
 READY_S = 420
 
 

@@ -369,9 +369,11 @@ def save_weights(trainee: Trainee, folder: Path, scale: float, base_name: str) -
         config.lora_alpha = alpha * scale
         below = Path(trainee.loaded.adapter)
         if not trainee.loaded.adapter:
-            model.save_pretrained(folder, state_dict=state)
+            # Embeddings are never adapted; to see whether they were resized PEFT would ask the hub.
+            model.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
         elif can_stack(below, config):
-            save_stacked(below, config, get_peft_model_state_dict(model, state_dict=state), folder)
+            weights = get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False)
+            save_stacked(below, config, weights, folder)
         else:
             # No adapter says what both are together: the weights do.
             copy.deepcopy(model).merge_and_unload().save_pretrained(folder)
