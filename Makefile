@@ -17,7 +17,7 @@ align: $(STAMP)
 	$(BIN)/accord align
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --durations 40
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" --durations 40
 
 # What CI leaves out: whole runs that take minutes each.
 test-slow: $(STAMP)

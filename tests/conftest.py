@@ -10,12 +10,21 @@ settings.load_profile("accord")
 torch.set_num_threads(1)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+# Minutes each: first, so that none is left for one process at the end.
+LONG = (
+    "test_parallel",
+    "test_online",
+    "test_safety_round",
+    "test_offline",
+    "test_finetuned",
+    "test_eval",
+    "test_single_runs",
+)
+
+
 def pytest_collection_modifyitems(items):
-    """Tests that share what is made once for their file run in one process; the others wherever there is room."""
-    for item in items:
-        if any(defs[-1].scope == "module" for defs in item._fixtureinfo.name2fixturedefs.values()):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    """Files in this order, the tests of each in their own."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 @pytest.fixture
