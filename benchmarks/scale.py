@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -653,25 +653,25 @@ def marked(name: str, text: str) -> str:
     return f"<!-- {name} -->\n{text}\n<!-- end of {name} -->"
 
 
-def filled(page: str) -> str:
+def filled(page: str, made: Mapping[str, str]) -> str:
     """Return a page with each table put between its markers."""
-    for name, text in tables().items():
+    for name, text in made.items():
         before, _, rest = page.partition(f"<!-- {name} -->")
         _, found, after = rest.partition(f"<!-- end of {name} -->")
         page = before + marked(name, text) + after if found else page
     return page
 
 
-def main() -> None:
-    """Print the tables, or write them into a page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def print_or_write(made: Mapping[str, str]) -> None:
+    """Print tables, or write them into the page that the command line names."""
+    parser = argparse.ArgumentParser()
     parser.add_argument("--write", type=Path, help="a page whose markers say where the tables belong")
     page: Path | None = parser.parse_args().write
     if page:
-        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+        page.write_text(filled(page.read_text(encoding="utf-8"), made), encoding="utf-8")
         return
-    print("\n\n".join(marked(name, text) for name, text in tables().items()))
+    print("\n\n".join(marked(name, text) for name, text in made.items()))
 
 
 if __name__ == "__main__":
-    main()
+    print_or_write(tables())

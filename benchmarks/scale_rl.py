@@ -14,10 +14,7 @@ Run: `python benchmarks/scale_rl.py --write docs/scale.md`.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from scale import (
     H100,
@@ -40,13 +37,13 @@ from scale import (
     computed_flop,
     fitting,
     gib,
-    marked,
     memory,
     needed_flop,
+    print_or_write,
     reference_flop,
     table,
     traffic,
-)  # fmt: skip
+)
 
 from accord.models.work import Lengths, extent_of
 
@@ -112,6 +109,12 @@ def kv_bytes(shape: Shape) -> int:
     return 2 * 2 * shape.layers * shape.key_heads * shape.head_size
 
 
+def token_flop(shape: Shape, rollouts: Rollouts = STEP) -> float:
+    """Return the operations of a sampled token, half of the answer behind its prompt."""
+    context = rollouts.prompt + rollouts.answer / 2
+    return 2.0 * (shape.layers * shape.of_layer + shape.of_head) + 4 * shape.query_width * shape.layers * context
+
+
 def in_flight(plan: Machines, rollouts: Rollouts = STEP) -> int:
     """Return how many answers an instance holds at once: as many as its memory holds whole, and at most its part of the step."""
     instances = (plan.servers or plan.learners) // plan.split
@@ -129,9 +132,7 @@ def sampling_seconds(plan: Machines, share: float, rollouts: Rollouts = STEP) ->
     answers = -(-rollouts.prompts * rollouts.group // instances)
     n_rows = in_flight(plan, rollouts)
     body, head = shape.layers * shape.of_layer, shape.of_head
-    context = rollouts.prompt + rollouts.answer / 2
-    a_token = 2.0 * body + 2 * head + 4 * shape.query_width * shape.layers * context
-    products = n_rows * a_token / (split * PEAK)
+    products = n_rows * token_flop(shape, rollouts) / (split * PEAK)
     # Accord reads a group's prompt once for all of its answers; vLLM holds it once, and reads it for each.
     prompt = rollouts.prompt / (1 if plan.servers else rollouts.group)
     kept = n_rows * (prompt + rollouts.answer / 2) * kv_bytes(shape)
@@ -198,10 +199,8 @@ def limit_table() -> str:
     for shape in (LLAMA_8B, LLAMA_70B):
         body, extent = shape.layers * shape.of_layer, extent_of([STEP.lengths])
         run = Run(shape, Method.LORA, Spread.WHOLE)
-        context = STEP.prompt + STEP.answer / 2
-        a_token = 2.0 * body + 2 * shape.of_head + 4 * shape.query_width * shape.layers * context
         lines.append([
-            shape.name, f"{a_token / 1e9:.1f}", f"{kv_bytes(shape) / 1e3:.0f}", gib(2.0 * (body + shape.of_head)),
+            shape.name, f"{token_flop(shape) / 1e9:.1f}", f"{kv_bytes(shape) / 1e3:.0f}", gib(2.0 * (body + shape.of_head)),
             f"{needed_flop(run, extent) / 1e12:.0f}", f"{reference_flop(run, extent) / 1e12:.0f}",
             f"{run.trained * 4 / 1e6:.0f}",
         ])  # fmt: skip
@@ -214,26 +213,10 @@ def limit_table() -> str:
     )  # fmt: skip
 
 
-TABLES: dict[str, Callable[[], str]] = {"rl-limits": limit_table, "rl-steps": step_table}
-
-
-def main() -> None:
-    """Print the tables, or write them into a page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--write", type=Path, help="a page whose markers say where the tables belong")
-    page: Path | None = parser.parse_args().write
-    if not page:
-        print("\n\n".join(marked(name, make()) for name, make in TABLES.items()))
-        return
-    text = page.read_text(encoding="utf-8")
-    for name, make in TABLES.items():
-        before, _, rest = text.partition(f"<!-- {name} -->")
-        _, found, after = rest.partition(f"<!-- end of {name} -->")
-        if not found:
-            raise SystemExit(f"{page}: no place for the table {name}")
-        text = before + marked(name, make()) + after
-    page.write_text(text, encoding="utf-8")
+def tables() -> dict[str, str]:
+    """Return the tables by name."""
+    return {"rl-limits": limit_table(), "rl-steps": step_table()}
 
 
 if __name__ == "__main__":
-    main()
+    print_or_write(tables())

@@ -138,20 +138,32 @@ def demonstrations(folder, progress, **settings):
     return trainee.model, train_on_demonstrations(trainee, rows, asked, folder, progress)
 
 
+def odd(transcript):
+    text = transcript.answer
+    return sum(ord(c) % 2 for c in text) / len(text) if text else 0.0
+
+
+JUDGES = Judges(Weighted(((1.0, ByFunction("odd", odd)),)))
+
+
+def asked_of(chat, n):
+    """Prompts to sample answers to."""
+    prompts = [
+        Prompt(f"p{i}", (Message("user", f"what is the water of {i}"),), "ordinary", "", f"p{i}", "train")
+        for i in range(n)
+    ]
+    return [Asked(p, chat.prompt(p.messages)) for p in prompts]
+
+
 def served(folder, progress):
     """As `grpo`, but a server samples, which is sent the adapter; the weights that learn may be spread."""
     trainee = trainee_of(folder)
     model, chat = trainee.model, trainee.chat
     learner = Learner(model, trainee.head, partial(scaled, model, 0.0), chat.end_ids, chat.decode)
-    prompts = [
-        Prompt(f"p{i}", (Message("user", f"what is the water of {i}"),), "ordinary", "", f"p{i}", "train")
-        for i in range(5)
-    ]
-    asked = [Asked(p, chat.prompt(p.messages)) for p in prompts]
+    asked = asked_of(chat, 5)
     settings = OnlineSettings(
         steps=6, prompts_per_step=3, group=2, prompts_per_update=3, sampling=Sampling(4, 1.0), loop=SETTINGS
     )
-    judges = Judges(Weighted(((1.0, ByFunction("odd", odd)),)))
     with VLLM(tiny()) if is_main() else contextlib.nullcontext() as server:
         url = gather(server.url if server else "")[0]
         by = Served(
@@ -162,13 +174,8 @@ def served(folder, progress):
             asked[0].ids,
         )
         method = method_named("grpo", 6, {})
-        result = fit_online(learner, method, judges, asked, settings, folder, progress, clock=demo.Clock(), served=by)
+        result = fit_online(learner, method, JUDGES, asked, settings, folder, progress, clock=demo.Clock(), served=by)
     return model, result
-
-
-def odd(transcript):
-    text = transcript.answer
-    return sum(ord(c) % 2 for c in text) / len(text) if text else 0.0
 
 
 def grpo(folder, progress):
@@ -176,17 +183,12 @@ def grpo(folder, progress):
     model = demo.lora(0)
     chat = ChatFormat(tiny().tokenizer)
     learner = Learner(model, head_weight(model), partial(scaled, model, 0.0), chat.end_ids, chat.decode)
-    prompts = [
-        Prompt(f"p{i}", (Message("user", f"what is the water of {i}"),), "ordinary", "", f"p{i}", "train")
-        for i in range(7)
-    ]
-    asked = [Asked(p, chat.prompt(p.messages)) for p in prompts]
+    asked = asked_of(chat, 7)
     settings = OnlineSettings(
         steps=7, prompts_per_step=5, group=4, prompts_per_update=3, passes=2, sampling=Sampling(6, 1.0), loop=SETTINGS
     )
-    judges = Judges(Weighted(((1.0, ByFunction("odd", odd)),)))
     method = method_named("grpo", 6, {})
-    return model, fit_online(learner, method, judges, asked, settings, folder, progress, clock=demo.Clock())
+    return model, fit_online(learner, method, JUDGES, asked, settings, folder, progress, clock=demo.Clock())
 
 
 ALONE = {  # models that nobody asked to be spread

@@ -8,22 +8,18 @@ import os
 import socket
 import subprocess
 import time
-from functools import partial
 
 import httpx
 import pytest
 import torch
-from torch import nn
+from test_served import learner_of, shaken
 
-from accord.models.adapters import add_lora, scaled
 from accord.models.chat import ChatFormat
 from accord.models.load import load_model, starter_folder
 from accord.models.sampling import Sampling
 from accord.models.served import Servers
-from accord.models.tree import head_weight
 from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.settings import TrainingSettings
-from accord.train.learner import Learner
 from accord.train.samples import read_samples, step_file
 from accord.train.served import Served
 from accord.types import Message, Silent
@@ -82,33 +78,23 @@ def _is_up(port):
         return False
 
 
-def learner_of_starter():
-    loaded = load_model("starter", "fp32")
-    torch.manual_seed(0)
-    model = add_lora(loaded, 8, 20).eval()
-    chat = ChatFormat(loaded.tokenizer)
-    return chat, Learner(model, head_weight(model), partial(scaled, model, 0.0), chat.end_ids, chat.decode)
-
-
 def names_at(url):
     return [row["id"] for row in httpx.get(f"{url}/models", timeout=10).json()["data"]]
 
 
 def test_each_version_is_what_answers_and_the_one_before_is_gone(url, tmp_path):
-    chat, learner = learner_of_starter()
-    prompt = chat.prompt((Message("user", "Name three things that one finds in a harbour, and say what each is for."),))
+    loaded = load_model("starter", "fp32")
+    learner = learner_of(loaded, 8, 20)
+    question = Message("user", "Name three things that one finds in a harbour, and say what each is for.")
+    prompt = ChatFormat(loaded.tokenizer).prompt((question,))
     served = Served(Servers("starter", (url,)), learner, learner.model.save_pretrained, tmp_path / "served", prompt)
     served.send(0)
     first = served.generate([prompt] * 4, ["a", "b", "c", "a"], learner.end_ids, Sampling(24, 1.0))
     assert first[0] == first[3]
     assert len({r.ids for r in first[:3]}) > 1
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for name, weight in learner.model.named_parameters():
-            if "lora_B" in name:
-                nn.init.normal_(weight, std=0.02)
+    shaken(learner, scale=0.02)
     served.send(1)
-    assert [n for n in names_at(url) if n != "starter"] == served.names[-1:]
+    assert [n for n in names_at(url) if n != "starter"] == [served.name]
     rollouts = served.generate([prompt] * 3, ["a", "b", "c"], learner.end_ids, Sampling(24, 1.0))
     for rollout in rollouts:
         ids = torch.tensor([[*prompt, *rollout.ids]])

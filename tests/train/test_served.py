@@ -28,13 +28,16 @@ def shaken(learner, seed=1, scale=0.3):
                 nn.init.normal_(weight, std=scale)
 
 
-@pytest.fixture
-def learner():
-    loaded = tiny()
+def learner_of(loaded, rank=4, first_layer=0):
     torch.manual_seed(0)
-    model = add_lora(loaded, 4, 0).eval()
+    model = add_lora(loaded, rank, first_layer).eval()
     chat = ChatFormat(loaded.tokenizer)
     return Learner(model, head_weight(model), partial(scaled, model, 0.0), chat.end_ids, chat.decode)
+
+
+@pytest.fixture
+def learner():
+    return learner_of(tiny())
 
 
 CANARY = tuple(range(5, 60))

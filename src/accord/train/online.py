@@ -205,11 +205,10 @@ class _Run:
 
     def _answers(self, own: Sequence[Asked], version: int) -> tuple[Source, list[Rollout]]:
         """Return answers to this process's prompts of the step, and what gave them."""
-        model, served = self.learner.model, self.served
+        learner, served = self.learner, self.served
+        source = Source(learner.model, learner.end_ids, learner.decode, version, served.generate if served else None)
         if served is None:
-            source = Source(model, self.learner.end_ids, self.learner.decode, version)
             return source, self._ask(source, own, self.step)
-        source = Source(model, self.learner.end_ids, self.learner.decode, version, served.generate)
         running, self.running = self.running, None
         if running is not None and running[0] == self.step:
             # Before the version that says them is unloaded.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -39,13 +38,19 @@ class Served:
     folder: Path
     canary: Sequence[int]
     version: int | None = None
-    names: list[str] = field(default_factory=list)
+    # What the model without adapter says of the canary: the same throughout a run.
+    without: list[float] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The name of the version that was sent last."""
+        return self._name(self.version)
 
     def generate(
         self, prompts: Sequence[Sequence[int]], keys: Sequence[str], end_ids: frozenset[int], sampling: Sampling
     ) -> list[Rollout]:
         """Sample from the version that was sent last."""
-        return self.servers.generate(prompts, keys, end_ids, sampling, self.names[-1])
+        return self.servers.generate(prompts, keys, end_ids, sampling, self.name)
 
     def send(self, version: int) -> None:
         """Have all servers load the model as it is now, unless it is there; unload the version before.
@@ -55,7 +60,7 @@ class Served:
         """
         if version == self.version:
             return
-        name = f"accord-{self._run()}-{version}"
+        name = self._name(version)
         target = self.folder / name
         failed = self._on_main(self._forget)
         if not failed:
@@ -66,15 +71,15 @@ class Served:
         if failed:
             raise ModelError(failed)
         self.version = version
-        self.names.append(name)
 
     def close(self) -> None:
         """Unload what was sent last."""
-        if is_main() and self.names:
+        if is_main() and self.version is not None:
             self._forget()
 
-    def _run(self) -> str:
-        return digest(str(self.folder.resolve()))[:8]
+    def _name(self, version: int | None) -> str:
+        run = digest(str(self.folder.resolve()))[:8]
+        return f"accord-{run}-{'' if version is None else version}"
 
     def _on_main(self, ask: Callable[[], None]) -> str:
         """Have the main process ask servers for something; return in all processes why it failed, empty where it did not."""
@@ -88,17 +93,20 @@ class Served:
 
     def _forget(self) -> None:
         """Unload this run's versions, those of a process that was killed among them, and remove their files."""
-        self.servers.unload(f"accord-{self._run()}-")
+        self.servers.unload(self._name(None))
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _not_arrived(self, name: str) -> str:
         """Return why what is served is not the model that learns; empty where it is."""
-        own, without = (self._own_logps(reference) for reference in (False, True))
+        own = self._own_logps()
+        if not self.without:
+            with self.learner.reference():
+                self.without = self._own_logps()
         by_server: dict[str, list[float]] = {}
         if failed := self._on_main(lambda: by_server.update(self.servers.logps(self.canary, name))):
             return failed
         for url, told in by_server.items():
-            off, off_without = _apart(told, own), _apart(told, without)
+            off, off_without = _apart(told, own), _apart(told, self.without)
             if off > TOO_NEAR and off_without < min(off, MOST_APART):
                 return (
                     f"{url}: with the adapter '{name}' a known text has log-probabilities {off:.3f} nats a token from the model "
@@ -111,10 +119,9 @@ class Served:
                 )
         return ""
 
-    def _own_logps(self, reference: bool) -> list[float]:
+    def _own_logps(self) -> list[float]:
         tree = Tree(tuple(self.canary[:1]), (tuple(self.canary[1:]),))
-        with self.learner.reference() if reference else nullcontext():
-            said = said_by(self.learner.model, [tree], NOTHING_FROZEN, self.learner.head)
+        said = said_by(self.learner.model, [tree], NOTHING_FROZEN, self.learner.head)
         return [float(logp) for logp in said[0].logps]
 
 
