@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from accord.models.adapted import AdaptedProjection
-from accord.models.packed import packed
+from accord.models.packed import held_still, packed
 from accord.models.projection import Projection, can_pack
 
 
@@ -79,3 +79,14 @@ def test_a_whole_model_computes_the_same(tiny_model):
         inside = model(ids).logits
     torch.testing.assert_close(inside, before, atol=1e-4, rtol=1e-4)
     assert torch.equal(model(ids).logits, before)
+
+
+def test_trained_maps_are_packed_where_they_are_held_still():
+    layer = linear().requires_grad_(True)
+    x = torch.randn(3, 24)
+    with torch.inference_mode(), held_still(layer), packed(layer):
+        assert isinstance(layer.forward, AdaptedProjection) or not can_pack(layer.weight)
+        got = layer(x)
+    assert layer.weight.requires_grad
+    assert layer.bias.requires_grad
+    torch.testing.assert_close(got, layer(x), atol=1e-5, rtol=1e-5)

@@ -1,8 +1,10 @@
 """Reinforcement learning as a run folder: from a file of prompts to a model that loads, on the tiny model."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 from command_line import accord
 from safetensors.torch import load_file
 from vllm_server import VLLM
@@ -66,6 +68,28 @@ def test_a_run_ends_in_a_model_that_loads_and_in_scores_with_intervals(given, tm
         run_online(name, prompts, out, asked(mine, group=5), settings, Silent())
 
 
+@pytest.mark.parametrize(("name", "kl_way"), [("ppo", "k3"), ("grpo", "full")])
+def test_all_weights_can_be_trained(name, kl_way, given, tmp_path, tiny_folder):
+    """The first step's answers are no distance from what the weights were; the value model is not saved with them."""
+    prompts, mine, settings = given
+    full = replace(settings, method="full", learning_rate=1e-3)
+    asked_of = asked(mine, kl=0.1, kl_way=kl_way)
+    _, _, evidence = run_online(name, prompts, tmp_path / "run", asked_of, full, Silent())
+    first, *_, last = [step.metrics["rl/kl"] for step in evidence.steps]
+    assert abs(first) < 1e-4 < abs(last)
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_folder, tmp_path / "run" / "model"))
+    assert before.keys() == after.keys()
+    assert not any(torch.equal(weight, after[name]) for name, weight in before.items() if "proj" in name)
+    load_model(str(tmp_path / "run" / "model"))
+
+
+def test_servers_are_sent_adapters(given, tmp_path):
+    prompts, mine, settings = given
+    asked_of = asked(mine, rollouts=("openai:tiny@http://localhost:1/v1",))
+    with pytest.raises(SettingsError, match="--method full has none"):
+        run_online("grpo", prompts, tmp_path / "run", asked_of, replace(settings, method="full"), Silent())
+
+
 def test_of_comparisons_the_prompts_are_taken_whatever_their_answers(given, tmp_path):
     _, mine, settings = given
     rows = [
@@ -110,11 +134,13 @@ def test_the_verb(given, tmp_path):
     prompts, mine, settings = given
     done = accord(
         "train", "grpo", str(prompts), "--out", str(tmp_path / "run"), "--reward", f"{mine}:odd", "--model", settings.model,
-        "--steps", "2", "--prompts-per-step", "4", "--group", "4", "--max-new-tokens", "8", "--clip", "0.1", "--json",
+        "--steps", "2", "--prompts-per-step", "4", "--group", "4", "--max-new-tokens", "8", "--clip", "0.1", "--method", "full",
+        "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["steps"] == 2
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
     assert said["watched"][0]["name"] == f"{mine}:odd"
     assert said["watched"][0]["last"]["n"] == 4
     wrong = accord(

@@ -14,6 +14,7 @@ from torch import nn
 from accord.errors import AccordError, DataError
 from accord.models.adapters import add_lora, scaled
 from accord.models.chat import ChatFormat
+from accord.models.held import held
 from accord.models.sampling import Sampling
 from accord.models.tree import Tree, head_weight
 from accord.objectives.lagrangian import Multiplier
@@ -29,6 +30,8 @@ from accord.train.samples import read_samples, repetition, step_file
 from accord.types import Message, Prompt, Silent
 
 N_NEW = 8
+# In place of a first layer with adapters: all weights are trained.
+FULL = -1
 LOOP = TrainSettings(learning_rate=3e-2, weight_decay=0.0)
 
 
@@ -43,10 +46,15 @@ def judges(function=odd, **more):
 
 
 def problem(method, first_layer=0, seed=0):
-    """A tiny model under a fresh adapter, and six prompts."""
+    """A tiny model under a fresh adapter, or all of whose weights are trained, and six prompts."""
     loaded = tiny()
     torch.manual_seed(seed)
-    model = add_lora(loaded, 4, first_layer)
+    if first_layer == FULL:
+        model = loaded.model.requires_grad_(True)
+        reference = held(model)
+    else:
+        model = add_lora(loaded, 4, first_layer)
+        reference = partial(scaled, model, 0.0)
     chat = ChatFormat(loaded.tokenizer)
     value_head = None
     if method.needs_values:
@@ -57,10 +65,10 @@ def problem(method, first_layer=0, seed=0):
     learner = Learner(
         model.eval(),
         head_weight(model),
-        partial(scaled, model, 0.0),
+        reference,
         chat.end_ids,
         chat.decode,
-        first_layer,
+        max(first_layer, 0),
         value_head,
     )
     texts = ("the water", "what is in the harbour", "how", "is that the harbour of the system", "the user asked", "and")
@@ -109,7 +117,8 @@ def test_the_reward_rises(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "first_layer"), [("ppo", 0), ("ppo", 2), ("grpo", 0), ("grpo", 2), ("rejection", 2), ("online-dpo", 0)]
+    ("name", "first_layer"),
+    [("ppo", 0), ("ppo", 2), ("ppo", FULL), ("grpo", 0), ("grpo", 2), ("rejection", 2), ("online-dpo", 0)],
 )
 def test_a_run_that_is_cut_off_and_gone_on_with_gives_the_same_bits(name, first_layer, tmp_path):
     """Cut while it scores the third step's answers, gone on with from the checkpoint of the second's end, rollouts and all."""
@@ -211,6 +220,16 @@ def test_engine_and_learner_agree_and_the_first_ratio_is_one(tmp_path):
 def test_a_strong_penalty_keeps_the_model_where_it_was(name, tmp_path):
     far, near = (run(name, tmp_path / str(kl), settings(kl=kl, **LONG))[1] for kl in (1e-9, 1.0))
     assert divergence(near) < divergence(far) / 2
+
+
+def test_where_all_weights_are_trained_the_reference_is_what_they_were(tmp_path):
+    learner, _ = run("grpo", tmp_path, settings(kl=0.1), FULL)
+    ids, before = torch.tensor([[3, 5, 8, 1]]), tiny().model
+    with torch.no_grad():
+        assert not torch.allclose(learner.model(ids).logits, before(ids).logits)
+        with learner.reference():
+            assert torch.equal(learner.model(ids).logits, before(ids).logits)
+        assert not torch.allclose(learner.model(ids).logits, before(ids).logits)
 
 
 def test_the_penalty_over_the_whole_vocabulary_keeps_it_too(tmp_path):

@@ -10,6 +10,7 @@ from torch import nn
 
 from accord.models.adapted import AdaptedProjection, base_of, can_adapt
 from accord.models.fused import fused
+from accord.models.projection import can_pack
 from accord.models.sharded import is_sharded
 
 
@@ -45,3 +46,21 @@ def packed(model: nn.Module) -> Iterator[None]:
     finally:
         for module in kept:
             del module.forward
+
+
+@contextmanager
+def held_still(model: nn.Module) -> Iterator[None]:
+    """Let linear maps whose weights are trained count as frozen, so that `packed` packs them: for a context that learns nothing.
+
+    Only where weights are packed for the processor; elsewhere frozen maps are joined in place, and those that are trained must not
+    be. Adapters are merged for such a context instead.
+    """
+    maps = [] if hasattr(model, "peft_config") else [m for m in model.modules() if type(m) is nn.Linear]
+    own = [p for m in maps if can_pack(m.weight) for p in m.parameters() if p.requires_grad]
+    for p in own:
+        p.requires_grad = False
+    try:
+        yield
+    finally:
+        for p in own:
+            p.requires_grad = True

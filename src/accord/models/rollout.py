@@ -28,7 +28,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from accord.models.adapters import merged
 from accord.models.attention import is_special
 from accord.models.cohort import Cohort, KeysValues, Looked, look_at_prefix, merged_looks
-from accord.models.packed import packed
+from accord.models.packed import held_still, packed
 from accord.models.sampling import Sampling, draw, uniforms
 from accord.models.sharing import why_apart, why_by_configuration
 from accord.models.tree import Tree, common_prefix, decoder_of
@@ -81,7 +81,7 @@ def generate(
         return []
     longest = max(map(len, prompts)) + sampling.max_new_tokens
     told = _Told(end_ids, sampling, decode, on_batch)
-    with torch.inference_mode(), merged(model), packed(model):
+    with torch.inference_mode(), merged(model), held_still(model), packed(model):
         answers = None
         decoder = decoder_of(model)
         if not why_by_configuration(decoder, longest) and decoder.config._attn_implementation == "sdpa":

@@ -18,6 +18,7 @@ from accord.data.messages import show
 from accord.errors import DataError, SettingsError
 from accord.models.adapters import scaled
 from accord.models.chat import ChatFormat
+from accord.models.held import held
 from accord.models.load import load_model, published_name, window
 from accord.models.opening import server_at
 from accord.models.sampling import Sampling
@@ -35,6 +36,7 @@ from accord.recipes.training import (
     make_trainee,
     pair_objective,
     plain_card,
+    reference_head,
     save_model,
     save_weights,
     start_stage,
@@ -119,10 +121,15 @@ def run_online(
             f"{name} learns from the distribution that is sampled, and the model that learns has no top-p: leave --top-p out, or "
             "take rejection or online-dpo"
         )
-    if sharding_asked() and (method.needs_values or not asked.rollouts):
+    full = settings.method == "full"
+    if sharding_asked() and (method.needs_values or full or not asked.rollouts):
         raise SettingsError(
             f"`accord train {name}` needs weights that are whole in each process: launch it with DDP, or have vLLM servers sample "
-            "(--rollouts) for a method without a value model"
+            "(--rollouts) for adapters and a method without a value model"
+        )
+    if full and asked.rollouts:
+        raise SettingsError(
+            "--rollouts: servers are sent adapters, and --method full has none: leave out one of the two"
         )
     if asked.ahead and not asked.rollouts:
         raise SettingsError(
@@ -166,6 +173,8 @@ def run_online(
     if is_main() and not stage.done:
         stage.finish({"seconds": result.seconds, "ended": result.ended})
     card = plain_card(settings.model, f"{name} on {len(prompts)} prompts, rewarded by {judges.reward.name},")
+    if learner.value_head is not None:
+        delattr(trainee.model, VALUE_HEAD)
     save_model(trainee, out / "model", card, 1.0, published_name(settings.model, loaded))
     evidence = evidence_of(name, stage.folder, settings.model, prompts, judges, asked.steps, result)
     facts = {
@@ -223,24 +232,23 @@ def learner_of(trainee: Trainee, by_value: bool) -> Learner:
     `by_value` gives it a value model: a head, trained with the rest, on the states that the language-model head reads.
     """
     model = trainee.model
+    # All weights are trained: what they were is held beside them.
+    reference = partial(scaled, model, 0.0) if hasattr(model, "peft_config") else held(model)
     value_head = None
     if by_value:
         value_head = nn.Linear(decoder_of(model).config.hidden_size, 1, device=trainee.loaded.device)
         nn.init.zeros_(value_head.weight)
         nn.init.zeros_(value_head.bias)
         model.add_module(VALUE_HEAD, value_head)
-    if not hasattr(model, "peft_config"):
-        raise SettingsError(
-            "method full: reinforcement learning trains adapters so far, whose reference is the model without"
-        )
     return Learner(
         model,
         trainee.head,
-        partial(scaled, model, 0.0),
+        reference,
         trainee.chat.end_ids,
         trainee.chat.decode,
         trainee.first_layer,
         value_head,
+        reference_head(trainee),
     )
 
 

@@ -177,18 +177,16 @@ def train_on_demonstrations(
     head = trainee.head
     with packed(trainee.model):
         states = freeze_states(trainee.model, trees, trainee.first_layer, want_last, folder, progress)
-    reference_head = _reference_head(trainee)
+    base_head = reference_head(trainee)
     onsets = common_onsets(trees, learned)
     forks = refusal_forks(trees, learned)
-    task = sft_task(
-        trees, learned, states, head, reference_head, onsets, settings.retain_tokens, settings.retain, forks
-    )
+    task = sft_task(trees, learned, states, head, base_head, onsets, settings.retain_tokens, settings.retain, forks)
     dials = _dials(settings, settings.sft_epochs, settings.sft_learning_rate, settings.seed)
     return fit(trainee.model, task, dials, folder, progress, "SFT", units=matched_rows(demonstrations))
 
 
-def _reference_head(trainee: Trainee) -> Head:
-    """Return the base model's head: the weight itself where it is frozen, a copy of it where it will be trained."""
+def reference_head(trainee: Trainee) -> Head:
+    """Return the head as it is before training: the weight itself where it is frozen, a copy of it where it will be trained."""
     weight = head_weight(trainee.model)
     if not weight.requires_grad:
         return trainee.head

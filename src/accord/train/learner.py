@@ -45,7 +45,10 @@ class OnlineSettings:
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """The model that learns, and its reference: `reference()` is a context in which the same model says what the reference does."""
+    """The model that learns, and its reference: `reference()` is a context in which the same model says what the reference does.
+
+    `reference_head` is the reference's where the head is trained, too (None: the same).
+    """
 
     model: nn.Module
     head: Head
@@ -54,6 +57,7 @@ class Learner:
     decode: Callable[[Sequence[int]], str]
     first_layer: int = 0
     value_head: nn.Linear | None = None
+    reference_head: Head | None = None
 
 
 @dataclass(frozen=True, slots=True)

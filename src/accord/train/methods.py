@@ -62,7 +62,7 @@ class Reinforce:
             self.loss,
             # A penalty that is in the reward is not in the loss.
             replace(penalties, kl=0.0) if in_reward else penalties,
-            learner.head,
+            learner.head if learner.reference_head is None else learner.reference_head,
             learner.value_head if self.needs_values else None,
             settings.sampling.temperature,
         )
