@@ -8,7 +8,8 @@ from pathlib import Path
 
 from accord.cli.eval import evaluate_model
 from accord.cli.redteam import redteam
-from accord.models.openai import AT_ONCE, KEY_VARIABLE, RETRIES, TIMEOUT_S
+from accord.models.asking import AT_ONCE, RETRIES
+from accord.models.openai import KEY_VARIABLE, TIMEOUT_S
 from accord.redteam.campaign import Plan
 from accord.redteam.summary import UNSCORED_LIMIT
 

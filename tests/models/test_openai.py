@@ -10,8 +10,9 @@ import pytest
 from openai_server import FAILURES, Reply, Server
 
 from accord.errors import ModelError
+from accord.models.asking import AT_ONCE, RETRIES
 from accord.models.completer import Ability, Completion, Request
-from accord.models.openai import AT_ONCE, RETRIES, OpenAICompleter, error_in_text
+from accord.models.openai import OpenAICompleter, error_in_text
 from accord.models.opening import open_completer
 from accord.models.sampling import Sampling
 from accord.types import Message

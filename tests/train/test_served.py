@@ -123,13 +123,13 @@ def test_another_base_than_the_one_that_is_trained_is_refused(learner, tmp_path)
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("slow", "no answer to 'completions' within 0.2 s"),
+        ("slow", r"'completions' failed \(no whole answer within 0.2 s\)"),
         ("no token ids", "has no token ids"),
         ("http-500", "HTTP 500: .*engine died"),
     ],
 )
 def test_a_server_that_fails_is_named(fault, words, monkeypatch):
-    monkeypatch.setattr("accord.models.served.WAIT_S", 0.01)
+    monkeypatch.setattr("accord.models.asking.FIRST_WAIT_S", 0.01)
     with VLLM(tiny(), faults=(fault,)) as server:
         servers = Servers("tiny", (server.url,), timeout_s=0.2 if fault == "slow" else 60)
         with pytest.raises(ModelError, match=f"{server.url}.*{words}"):
@@ -137,8 +137,8 @@ def test_a_server_that_fails_is_named(fault, words, monkeypatch):
 
 
 def test_a_server_that_is_not_there_and_one_that_takes_no_adapters(learner, tmp_path, monkeypatch):
-    monkeypatch.setattr("accord.models.served.WAIT_S", 0.01)
-    with pytest.raises(ModelError, match=r"http://127.0.0.1:9/v1: 'models' failed \(ConnectError"):
+    monkeypatch.setattr("accord.models.asking.FIRST_WAIT_S", 0.01)
+    with pytest.raises(ModelError, match=r"http://127.0.0.1:9/v1: 'models' failed \(no connection"):
         served_by(Servers("tiny", ("http://127.0.0.1:9/v1",)), learner, tmp_path).send(0)
     with VLLM(tiny()) as server:
         nothing = Served(

@@ -13,29 +13,22 @@ Left out: streaming, log-probabilities, tools.
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import hashlib
 import json
-import os
 import random
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 
 from accord.errors import ModelError
+from accord.models.asking import AT_ONCE, FailedError, client_of, refuse_failure, said_of, tried
 from accord.models.completer import Ability, Completion, Request
 from accord.types import Conversation
 
-AT_ONCE = 256
 TIMEOUT_S = 120.0
-RETRIES = 5
 KEY_VARIABLE = "OPENAI_API_KEY"
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
-_WORTH_RETRYING = (408, 409, 425, 429)
-_SHOWN = 160
 _JSON = {"Content-Type": "application/json"}
 
 _ERROR_TAG = re.compile(r"^\s*[\[<(]?\s*error\b\s*[\])>:]", re.IGNORECASE)
@@ -45,14 +38,6 @@ _INFRASTRUCTURE = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_ERROR = 200
-
-
-class _FailedError(Exception):
-    """One request failed. `again`: whether it is worth trying again; `wait_s`: how long the server asks to wait."""
-
-    def __init__(self, cause: str, again: bool = True, wait_s: float | None = None) -> None:
-        super().__init__(cause)
-        self.again, self.wait_s = again, wait_s
 
 
 class OpenAICompleter:
@@ -78,34 +63,21 @@ class OpenAICompleter:
         self.abilities = frozenset({Ability.PREFILL}) if vllm else frozenset()
         self._model, self._url = name, f"{url.rstrip('/')}/chat/completions"
         self._timeout_s, self._rng, self._sleep = timeout_s, rng or random.Random(), sleep
-        # Each request has one deadline of its own (below): a body that trickles never exceeds a timeout by the read.
-        self._client = httpx.AsyncClient(
-            headers=authorisation(key_variable),
-            timeout=None,
-            limits=httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE),
-        )
+        self._client = client_of(key_variable)
         self._places = asyncio.Semaphore(AT_ONCE)
 
     async def complete(self, request: Request) -> Completion:
         """Return the answer, or the error that the last try ended in."""
         # Escaped to ASCII: half of a surrogate pair, which an attack may send, has no UTF-8 form.
         body = json.dumps(self._body(request)).encode()
-        for tried in range(RETRIES + 1):
-            try:
-                async with self._places, asyncio.timeout(self._timeout_s):
-                    return _read(await self._client.post(self._url, content=body, headers=_JSON))
-            except TimeoutError:
-                failed = _FailedError(f"no whole answer within {self._timeout_s:g} s")
-            except httpx.InvalidURL as error:
-                failed = _FailedError(f"{self._url}: {error}", again=False)
-            except httpx.HTTPError as error:
-                failed = _FailedError(_cause(error), again=not isinstance(error, httpx.UnsupportedProtocol))
-            except _FailedError as error:
-                failed = error
-            if not failed.again or tried == RETRIES:
-                break
-            await self._sleep(self._wait_s(tried, failed.wait_s))
-        return Completion("", error=str(failed))
+
+        async def ask() -> Completion:
+            return _read(await self._client.post(self._url, content=body, headers=_JSON))
+
+        try:
+            return await tried(ask, self._timeout_s, self._rng, self._sleep, self._places)
+        except FailedError as error:
+            return Completion("", error=str(error))
 
     async def logps(self, messages: Conversation, answers: Sequence[str]) -> tuple[float, ...]:
         """Refuse: the chat interface does not tell them.
@@ -118,12 +90,6 @@ class OpenAICompleter:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
-
-    def _wait_s(self, tried: int, asked_s: float | None) -> float:
-        """Return the wait before the next try: what the server asked for, else exponential with full jitter."""
-        spread = self._rng.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**tried))
-        # Those who were sent away together must not come back together.
-        return spread if asked_s is None else min(asked_s, _LONGEST_WAIT_S) + spread
 
     def _body(self, request: Request) -> dict[str, Any]:
         messages = [{"role": m.role, "content": m.content, **m.extra} for m in request.messages]
@@ -158,96 +124,46 @@ def _read(response: httpx.Response) -> Completion:
     """Return the answer in a response.
 
     Raises:
-        _FailedError: there is none.
+        FailedError: there is none.
     """
-    status = response.status_code
-    if not response.is_success:
-        again = status >= 500 or status in _WORTH_RETRYING
-        raise _FailedError(f"HTTP {status}{_said(response)}", again, _retry_after_s(response))
+    refuse_failure(response)
     if not response.content.strip():
-        raise _FailedError("empty body")
+        raise FailedError("empty body")
     try:
         data = response.json()
     except (ValueError, RecursionError):
-        raise _FailedError("the body is not valid JSON") from None
+        raise FailedError("the body is not valid JSON") from None
     if not isinstance(data, dict):
-        raise _FailedError(f"the body is a JSON {type(data).__name__}, no object")
+        raise FailedError(f"the body is a JSON {type(data).__name__}, no object")
     if data.get("error"):
-        raise _FailedError(f"error field: {_message(data['error'])}")
+        raise FailedError(f"error field: {said_of(data['error'])}")
     choices = data.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise _FailedError("the answer has no choices")
+        raise FailedError("the answer has no choices")
     return _answer(choices[0], data.get("usage"))
 
 
 def _answer(choice: dict[str, Any], usage: Any) -> Completion:
     finish, message = choice.get("finish_reason"), choice.get("message")
     if choice.get("error"):
-        raise _FailedError(f"error field: {_message(choice['error'])}")
+        raise FailedError(f"error field: {said_of(choice['error'])}")
     if not isinstance(message, dict):
-        raise _FailedError("the answer has no message")
+        raise FailedError("the answer has no message")
     text = message.get("content")
     if finish == "error":
-        raise _FailedError(f"finish_reason error: {_message(text)}")
+        raise FailedError(f"finish_reason error: {said_of(text)}")
     if "content" not in message or not (text is None or isinstance(text, str)):
-        raise _FailedError("the message has no text")
+        raise FailedError("the message has no text")
     if text is None and isinstance(message.get("refusal"), str):
         text = message["refusal"]
     if finish == "content_filter" and not text:
-        raise _FailedError("withheld by the server's content filter", again=False)
+        raise FailedError("withheld by the server's content filter", again=False)
     if text and (error := error_in_text(text)):
-        raise _FailedError(f"error as text: {error}")
+        raise FailedError(f"error as text: {error}")
     n_tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
     return Completion(text or "", n_tokens if isinstance(n_tokens, int) else 0, truncated=finish == "length")
-
-
-def _said(response: httpx.Response) -> str:
-    """Return ": message" where an error's body has one."""
-    try:
-        data = response.json()
-    except (ValueError, RecursionError):
-        return ""
-    told = data.get("error", data.get("detail")) if isinstance(data, dict) else None
-    return f": {_message(told)}" if told else ""
-
-
-def _message(error: Any) -> str:
-    told = error.get("message", error) if isinstance(error, dict) else error
-    return " ".join(str(told).split())[:_SHOWN]
-
-
-def _cause(error: httpx.HTTPError) -> str:
-    """Name a failed exchange; httpx's message is often empty, and the operating system's differs between machines."""
-    causes: dict[type[httpx.HTTPError], str] = {
-        httpx.ConnectError: "no connection",
-        httpx.ReadError: "connection reset",
-        httpx.WriteError: "connection reset",
-        httpx.CloseError: "connection reset",
-        httpx.RemoteProtocolError: "connection closed before the answer was whole",
-        httpx.DecodingError: "the body cannot be decoded",
-    }
-    return causes.get(type(error), type(error).__name__)
-
-
-def _retry_after_s(response: httpx.Response) -> float | None:
-    """Return how long the server asks to wait: seconds, or an HTTP date (RFC 9110, section 10.2.3)."""
-    value = response.headers.get("retry-after", "").strip()
-    if value.isdigit():
-        return float(value)
-    try:
-        until = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())
 
 
 def stable_seed(seed: int, key: str) -> int:
     """Return the seed of one request: of (seed, key), within what servers take."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:4], "big") >> 1
-
-
-def authorisation(variable: str) -> dict[str, str]:
-    """Return the headers that carry the API key; none where the environment has no such variable."""
-    key = os.environ.get(variable, "")
-    return {"Authorization": f"Bearer {key}"} if key else {}

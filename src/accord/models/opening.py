@@ -7,8 +7,9 @@ import re
 import httpx
 
 from accord.errors import ModelError
+from accord.models.asking import authorisation
 from accord.models.completer import Completer
-from accord.models.openai import KEY_VARIABLE, OpenAICompleter, authorisation
+from accord.models.openai import KEY_VARIABLE, OpenAICompleter
 from accord.models.precision import Precision
 
 _SERVER = re.compile(r"openai:(?P<name>.+?)@(?P<url>https?://\S+)")

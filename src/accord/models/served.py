@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,10 @@ from typing import Any
 import httpx
 
 from accord.errors import ModelError
-from accord.models.openai import KEY_VARIABLE, authorisation, stable_seed
+from accord.models.asking import AT_ONCE, FailedError, client_of, refuse_failure, tried
+from accord.models.openai import KEY_VARIABLE, stable_seed
 from accord.models.rollout import Rollout
 from accord.models.sampling import Sampling
-
-AT_ONCE = 256
-TRIES = 3
-WAIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ class Servers:
 
     async def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> list[Rollout]:
         places = asyncio.Semaphore(AT_ONCE)
-        async with self._client() as client:
+        async with client_of(KEY_VARIABLE) as client:
 
             async def ask(url: str, body: dict[str, Any]) -> Rollout:
                 async with places:
@@ -122,47 +120,33 @@ class Servers:
 
     async def _unload(self, prefix: str) -> None:
         found = await self._everywhere("GET", "models", None)
-        async with self._client() as client:
+        async with client_of(KEY_VARIABLE) as client:
             for url, answer in found.items():
                 for name in (str(row["id"]) for row in answer["data"]):
                     if name.startswith(prefix):
                         await self._send(client, "POST", url, "unload_lora_adapter", {"lora_name": name})
 
     async def _everywhere(self, verb: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        async with self._client() as client:
+        async with client_of(KEY_VARIABLE) as client:
             return {url: await self._send(client, verb, url, path, body) for url in dict.fromkeys(self.urls)}
-
-    def _client(self) -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
-        return httpx.AsyncClient(headers=authorisation(KEY_VARIABLE), timeout=None, limits=limits)
 
     async def _send(
         self, client: httpx.AsyncClient, verb: str, url: str, path: str, body: dict[str, Any] | None
     ) -> Any:
         """Return what a server answers: JSON, or text where it is none."""
-        told = ""
-        for tried in range(TRIES):
-            if tried:
-                await asyncio.sleep(WAIT_S * 2**tried)
+
+        async def ask() -> Any:
+            response = await client.request(verb, f"{url}/{path}", json=body)
+            refuse_failure(response)
             try:
-                async with asyncio.timeout(self.timeout_s):
-                    response = await client.request(verb, f"{url}/{path}", json=body)
-            except TimeoutError:
-                raise ModelError(
-                    f"{url}: no answer to '{path}' within {self.timeout_s:g} s; is the server overloaded, or waiting for another?"
-                ) from None
-            except httpx.HTTPError as error:
-                told = f"{type(error).__name__} {error}".strip()
-                continue
-            if response.is_success:
-                try:
-                    return response.json()
-                except ValueError:
-                    return response.text
-            told = f"HTTP {response.status_code}: {' '.join(response.text.split())[:300]}"
-            if response.status_code < 500:
-                break
-        raise ModelError(f"{url}: '{path}' failed ({told}); {_advice(path)}")
+                return response.json()
+            except ValueError:
+                return response.text
+
+        try:
+            return await tried(ask, self.timeout_s, random.Random(), patient=False)
+        except FailedError as error:
+            raise ModelError(f"{url}: '{path}' failed ({error}); {_advice(path)}") from None
 
 
 def _advice(path: str) -> str:
