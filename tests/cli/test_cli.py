@@ -1,6 +1,8 @@
 """The command line as a person meets it: real processes, their exit codes and their one line of error."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from command_line import accord
@@ -31,6 +33,25 @@ def test_cli_02_unknown_options_are_named_all_at_once(tmp_path):
 def test_what_is_missing_is_bad_input():
     assert "Missing argument 'run'" in one_line_error(accord("chat"))
     assert "'--sft-epochs'" in one_line_error(accord("align", "--sft-epochs", "many"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["align", "--comparisons", "gone.jsonl"],
+        ["train", "grpo", "gone.jsonl", "--reward", "refusal", "--out", "run"],
+        ["redteam", "starter", "--goals", "gone.jsonl"],
+        ["data", "check", __file__, "--against", "gone.jsonl"],
+    ],
+)
+def test_a_file_that_is_not_there_is_named_before_a_model_library_is_loaded(arguments, tmp_path):
+    program = "import sys; from accord.cli import main\ntry: main()\nfinally: print('transformers' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert "gone.jsonl: no such file" in one_line_error(done)
+    assert done.stdout == "False\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_impossible_settings_are_named_all_at_once(tmp_path):
@@ -216,7 +237,7 @@ def test_settings_that_no_training_run_can_have_are_named_all_at_once(tmp_path):
         accord(
             "train",
             "reward",
-            "x.jsonl",
+            __file__,
             "--out",
             tmp_path / "run",
             "--method",

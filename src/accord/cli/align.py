@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from accord.cli.options import LAYERS_HELP, Method, Model, PrecisionName, Rank, Seed, Track
+from accord.cli.options import LAYERS_HELP, Method, Model, PrecisionName, Rank, Seed, Track, existing
 
 RUNS = Path("runs")
 RECIPES = ("safety_round", "instructgpt", "llama2")
@@ -23,14 +23,16 @@ def align(
         "safety_round",
         help="safety_round; on --comparisons: instructgpt (SFT, reward model, PPO), or llama2 (two reward models, rounds).",
     ),
-    policy: str = typer.Option("", help="A policy document (YAML); the starter policy if none."),
-    demonstrations: str = typer.Option("", help="Demonstrations (JSONL); the starter's if none."),
-    comparisons: str = typer.Option("", help="Comparisons added to DPO: prompt/chosen/rejected or hh-rlhf text."),
-    dev: str = typer.Option("", help="instructgpt, llama2: held-out comparisons to measure on."),
-    helpfulness: str = typer.Option(
-        "", help="llama2: comparisons of helpfulness; --comparisons are then those of safety."
+    policy: str = typer.Option("", callback=existing, help="A policy document (YAML); the starter policy if none."),
+    demonstrations: str = typer.Option("", callback=existing, help="Demonstrations (JSONL); the starter's if none."),
+    comparisons: str = typer.Option(
+        "", callback=existing, help="Comparisons added to DPO: prompt/chosen/rejected or hh-rlhf text."
     ),
-    helpfulness_dev: str = typer.Option("", help="llama2: held-out comparisons of helpfulness."),
+    dev: str = typer.Option("", callback=existing, help="instructgpt, llama2: held-out comparisons to measure on."),
+    helpfulness: str = typer.Option(
+        "", callback=existing, help="llama2: comparisons of helpfulness; --comparisons are then those of safety."
+    ),
+    helpfulness_dev: str = typer.Option("", callback=existing, help="llama2: held-out comparisons of helpfulness."),
     steps: int = typer.Option(None, min=1, help="instructgpt, llama2: steps of PPO (a round)."),
     out: Path = typer.Option(None, help="The run's folder; a new one under runs/ if none."),
     method: Method = "lora",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from accord.cli.numbers import told
+from accord.cli.options import existing
 from accord.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ N_EXAMPLES = 3
 
 def data_check(
     file: Path = typer.Argument(
-        ..., help="A JSONL file: comparisons, hh-rlhf text, ratings, demonstrations or prompts."
+        ..., callback=existing, help="A JSONL file: comparisons, hh-rlhf text, ratings, demonstrations or prompts."
     ),
     model: str = typer.Option("starter", help="The model whose chat template, tokenizer and window are used."),
     against: list[Path] = typer.Option(
-        [], help="An evaluation file of which nothing may stand in FILE; several times."
+        [], callback=existing, help="An evaluation file of which nothing may stand in FILE; several times."
     ),
     allow: list[str] = typer.Option([], help="The code of an error that is no obstacle here; several times."),
     show: int = typer.Option(0, min=0, help="Print the first so many rows as the model sees them."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from accord.cli.align import RUNS
-from accord.cli.options import Judge, PrecisionName, Seed
+from accord.cli.options import Judge, PrecisionName, Seed, existing
 from accord.errors import GateError, InputError
 from accord.types import UNCALIBRATED
 
@@ -31,7 +31,7 @@ def evaluate_model(
     suite: list[str] = typer.Option([], help=SUITE_HELP),
     limit: int = typer.Option(0, min=0, help="At most so many items of each suite, spread evenly; 0 for all."),
     out: Path = typer.Option(None, help="The run's folder; a new one under runs/ if none."),
-    policy: str = typer.Option("", help="A policy document (YAML); the starter policy if none."),
+    policy: str = typer.Option("", callback=existing, help="A policy document (YAML); the starter policy if none."),
     system: str = typer.Option("", help="A system prompt, or a file that holds one."),
     temperature: float = typer.Option(0.0, min=0.0, help="0 always takes the likeliest token."),
     judge: Judge = "refusal",

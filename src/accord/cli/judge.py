@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accord.cli.options import JUDGE_HELP, Seed
+from accord.cli.options import JUDGE_HELP, Seed, existing
 from accord.errors import GateError, InputError, NotMeasuredError, SettingsError, nearest
 from accord.types import Estimate
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 KINDS = ("embeddings", "finetuned")
 Labels = Annotated[
-    list[Path], typer.Option(help="Answers labelled by people: XSTest's CSV, or JSONL; may be repeated.")
+    list[Path],
+    typer.Option(callback=existing, help="Answers labelled by people: XSTest's CSV, or JSONL; may be repeated."),
 ]
 Asked = Annotated[str, typer.Option(help="What people were asked: refusal, objective or harm.")]
 
@@ -29,7 +30,9 @@ def judge_train(
         "embeddings", help="embeddings (a line on fixed embeddings, seconds) or finetuned (the encoder too, minutes)."
     ),
     question: Asked = "refusal",
-    policy: str = typer.Option("", help="The policy whose known cases it is tried on; the starter policy if none."),
+    policy: str = typer.Option(
+        "", callback=existing, help="The policy whose known cases it is tried on; the starter policy if none."
+    ),
     seed: Seed = 0,
     json_: bool = typer.Option(False, "--json", help="Print as JSON."),
 ) -> None:
@@ -94,7 +97,9 @@ def judge_calibrate(
     labels: Labels,
     scorer: str = typer.Argument(..., help=f"The scorer: {JUDGE_HELP}"),
     question: Asked = "refusal",
-    policy: str = typer.Option("", help="The policy whose rubrics a judge uses; the starter policy if none."),
+    policy: str = typer.Option(
+        "", callback=existing, help="The policy whose rubrics a judge uses; the starter policy if none."
+    ),
     out: Path | None = typer.Option(None, help="Where the calibration is kept; Accord's cache unless given."),
     html: Path | None = typer.Option(None, help="Also write a page of it here."),
     json_: bool = typer.Option(False, "--json", help="Print as JSON."),

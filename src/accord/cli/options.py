@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+
+from accord.errors import DataError
+
+
+def existing(value: Any) -> Any:
+    """Refuse a path, or one of several, where nothing is: at once, before any library is loaded.
+
+    Raises:
+        DataError: naming it.
+    """
+    for path in value if isinstance(value, list) else [value]:
+        if path and not Path(path).exists():
+            raise DataError(f"{path}: no such file")
+    return value
+
 
 Model = Annotated[str, typer.Option(help="A hub id, a local folder, a run, or 'starter'.")]
 Method = Annotated[str, typer.Option(help="lora, dora (slower), rslora, or full for all weights.")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from accord.cli.align import RUNS
-from accord.cli.options import Judge, PrecisionName, Seed
+from accord.cli.options import Judge, PrecisionName, Seed, existing
 from accord.errors import AccordError, NotMeasuredError
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ SHARE_HELP = "Share of the budget that is drawn uniformly and feeds the rates; a
 def redteam(
     model: str = typer.Argument(..., help="'starter', a local folder, a run, a hub id, or openai:NAME@URL."),
     attack: list[str] = typer.Option([], help=ATTACK_HELP),
-    goals: str = typer.Option("", help=GOALS_HELP),
+    goals: str = typer.Option("", callback=existing, help=GOALS_HELP),
     budget: int = typer.Option(None, help="Questions put to the model in all.", show_default="2000"),
     queries: int = typer.Option(None, help="Questions for each attack on each goal.", show_default="12"),
     uniform_share: float = typer.Option(None, help=SHARE_HELP, show_default="0.5"),
-    policy: str = typer.Option("", help="A policy document (YAML); the starter policy if none."),
+    policy: str = typer.Option("", callback=existing, help="A policy document (YAML); the starter policy if none."),
     attacker: str = typer.Option(
         "", help="The model that writes for attacks which need a writer; the attacked one if none."
     ),

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from accord.cli.objectives import with_own_options
-from accord.cli.options import JUDGE_HELP, Checkpointing, Layers, Model, PrecisionName, Rank, Seed, Track
+from accord.cli.options import (
+    JUDGE_HELP,
+    Checkpointing,
+    Layers,
+    Method,
+    Model,
+    PrecisionName,
+    Rank,
+    Seed,
+    Track,
+    existing,
+)
 
 if TYPE_CHECKING:
     from accord.types import Estimate
@@ -26,7 +37,10 @@ REWARD_HELP = (
 
 def _reinforce(
     data: Annotated[
-        Path, typer.Argument(help="Prompts (JSONL); of comparisons or demonstrations the prompts are taken.")
+        Path,
+        typer.Argument(
+            callback=existing, help="Prompts (JSONL); of comparisons or demonstrations the prompts are taken."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     reward: Annotated[list[str], typer.Option(help=REWARD_HELP)],
@@ -49,7 +63,7 @@ def _reinforce(
     kl_budget: Annotated[float, typer.Option(min=0.0, help="Nats an answer at which the run ends; 0: no limit.")] = 0.0,
     entropy: Annotated[float, typer.Option(min=0.0, help="Weight of the entropy.")] = 0.0,
     ptx_data: Annotated[
-        Path | None, typer.Option(help="Conversations that are learned beside (InstructGPT's ptx).")
+        Path | None, typer.Option(callback=existing, help="Conversations that are learned beside (InstructGPT's ptx).")
     ] = None,
     ptx: Annotated[float, typer.Option(min=0.0, help="Their weight.")] = 1.0,
     rollouts: Annotated[
@@ -61,8 +75,16 @@ def _reinforce(
     ahead: Annotated[
         int, typer.Option(min=0, max=1, help="1: servers sample a step while the one before is learned.")
     ] = 0,
-    policy: Annotated[str, typer.Option(help="The policy of judges; the starter policy if none.")] = "",
-    learning_rate: Annotated[float, typer.Option(min=1e-12, help="The highest step size.")] = 1e-4,
+    policy: Annotated[
+        str, typer.Option(callback=existing, help="The policy of judges; the starter policy if none.")
+    ] = "",
+    method: Method = "lora",
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-12, help="The highest step size.", show_default="1e-4 for adapters, 1e-6 for --method full"
+        ),
+    ] = None,
     rank: Rank = 16,
     layers: Layers = "all",
     checkpointing: Checkpointing = False,
@@ -79,9 +101,10 @@ def _reinforce(
     from accord.recipes.online_run import OnlineAsked, run_online
     from accord.recipes.settings import TrainingSettings, adapted_layers
 
+    rate = (1e-6 if method == "full" else 1e-4) if learning_rate is None else learning_rate
     settings = TrainingSettings(
-        model=model, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing, learning_rate=learning_rate,  # type: ignore[arg-type]
-        rows_per_step=prompts_per_update, **adapted_layers(layers, "lora"),
+        model=model, method=method, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,  # type: ignore[arg-type]
+        learning_rate=rate, rows_per_step=prompts_per_update, **adapted_layers(layers, method),
     )  # fmt: skip
     asked = OnlineAsked(
         rewards=tuple(reward), cost=cost, cost_limit=cost_limit, watcher=watcher, steps=steps, prompts_per_step=prompts_per_step,
@@ -107,7 +130,7 @@ def train_soup(
     models: Annotated[
         list[str], typer.Argument(help="Two runs (or adapter folders) that were trained from one model.")
     ],
-    prompts: Annotated[Path, typer.Option(help="Prompts (JSONL) that neither was trained on.")],
+    prompts: Annotated[Path, typer.Option(callback=existing, help="Prompts (JSONL) that neither was trained on.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     reward: Annotated[list[str], typer.Option(help="The two rewards, one for each model.")],
     points: Annotated[int, typer.Option(min=2, help="Models to measure, both ends among them.")] = 5,
@@ -116,7 +139,9 @@ def train_soup(
     ] = None,
     limit: Annotated[int, typer.Option(min=2, help="Prompts at most.")] = 100,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 64,
-    policy: Annotated[str, typer.Option(help="The policy of judges; the starter policy if none.")] = "",
+    policy: Annotated[
+        str, typer.Option(callback=existing, help="The policy of judges; the starter policy if none.")
+    ] = "",
     precision: PrecisionName = "auto",
     seed: Seed = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -155,7 +180,6 @@ def reinforcement_commands() -> Iterator[tuple[str, Callable[..., None]]]:
     """Return a verb for each objective on sampled answers, whose own options stand beside the shared ones, and two that choose."""
     from accord.objectives.dpo import dpo
     from accord.resolve import names_in, resolve
-    from accord.train.methods import Imitate
 
     for name in names_in("accord.objectives"):
         loss = resolve("accord.objectives", name)
@@ -165,4 +189,4 @@ def reinforcement_commands() -> Iterator[tuple[str, Callable[..., None]]]:
     what = "Samples answers to each prompt, scores them, and prefers the best to the worst."
     yield "online-dpo", with_own_options(_reinforce, "online-dpo", dpo, what)
     what = "Samples answers to each prompt, scores them, and learns the best as if it had been written."
-    yield Imitate().name, with_own_options(_reinforce, Imitate().name, lambda: None, what)
+    yield "rejection", with_own_options(_reinforce, "rejection", lambda: None, what)

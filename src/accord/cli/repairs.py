@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from accord.cli.findings import DEFAULT_STORE, Store, open_store
-from accord.cli.options import Judge, Seed
+from accord.cli.options import Judge, Seed, existing
 
 if TYPE_CHECKING:
     from accord.feedback.repair import Repaired
@@ -22,7 +22,7 @@ def findings_repair(
     out: Path = typer.Argument(..., help="The JSONL file to write, for a person to review."),
     store: Store = DEFAULT_STORE,
     only: list[str] = typer.Option([], "--id", help="Repair this finding only; several times."),
-    policy: str = typer.Option("", help="A policy document (YAML); the starter policy if none."),
+    policy: str = typer.Option("", callback=existing, help="A policy document (YAML); the starter policy if none."),
     demonstrations: str = typer.Option(
         "", help="Where contrast prompts are taken from (JSONL); the starter's if none."
     ),

@@ -13,7 +13,18 @@ import typer
 
 from accord.cli.numbers import told
 from accord.cli.objectives import with_own_options
-from accord.cli.options import LAYERS_HELP, Checkpointing, Layers, Method, Model, PrecisionName, Rank, Seed, Track
+from accord.cli.options import (
+    LAYERS_HELP,
+    Checkpointing,
+    Layers,
+    Method,
+    Model,
+    PrecisionName,
+    Rank,
+    Seed,
+    Track,
+    existing,
+)
 from accord.cli.progress import is_main_process
 
 if TYPE_CHECKING:
@@ -22,10 +33,15 @@ if TYPE_CHECKING:
     from accord.types import Estimate
 
 Comparisons = Annotated[
-    Path, typer.Argument(help="Comparisons: prompt/chosen/rejected, TRL's formats, or hh-rlhf text; .gz too.")
+    Path,
+    typer.Argument(
+        callback=existing, help="Comparisons: prompt/chosen/rejected, TRL's formats, or hh-rlhf text; .gz too."
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="The run's folder.")]
-Dev = Annotated[Path | None, typer.Option(help="Held-out comparisons to measure preference accuracy on.")]
+Dev = Annotated[
+    Path | None, typer.Option(callback=existing, help="Held-out comparisons to measure preference accuracy on.")
+]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the rows.")]
 LearningRate = Annotated[
     float | None,
@@ -39,9 +55,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 
 
 def train_sft(
-    data: Path = typer.Argument(..., help="Demonstrations, or plain conversations (JSONL)."),
+    data: Path = typer.Argument(..., callback=existing, help="Demonstrations, or plain conversations (JSONL)."),
     out: Path = typer.Option(..., help="The run's folder."),
-    dev: Path = typer.Option(None, help="Held-out conversations, whose cost is measured before and after."),
+    dev: Path = typer.Option(
+        None, callback=existing, help="Held-out conversations, whose cost is measured before and after."
+    ),
     model: Model = "starter",
     method: Method = "lora",
     epochs: int = typer.Option(None, min=1, help="Passes over the rows."),
@@ -180,7 +198,9 @@ def train_reward(
 
 
 def train_kto(
-    data: Path = typer.Argument(..., help="Rows of prompt/completion/label, or comparisons, which are taken apart."),
+    data: Path = typer.Argument(
+        ..., callback=existing, help="Rows of prompt/completion/label, or comparisons, which are taken apart."
+    ),
     out: Path = typer.Option(..., help="The run's folder."),
     model: Model = "starter",
     method: Method = "lora",
