@@ -1,22 +1,23 @@
-"""The command line as a process of its own, for tests of exit codes, of kills and of what one process leaves to the next.
+"""Processes of their own, for tests of exit codes, of kills and of what one process leaves to the next: `accord`, or any function.
 
-Processes are forked from one that has loaded the model libraries already: loading them is most of what a short command takes. With
-`env` a process begins anew, since libraries read their environment as they are loaded.
+They are forked from one that has loaded the model libraries already: loading them is most of what a short command takes. They sum
+over as many threads as the process that starts them.
 """
 
 import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import torch
+
 _FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(["accord.cli", "accord.recipes.safety_round", "accord.recipes.llama2"])
+_FORKED.set_forkserver_preload(["accord.cli", "accord.recipes.safety_round", "accord.recipes.llama2", "inspect_ai"])
 
 
-def _main(arguments, cwd, environment, output):
+def _run(function, arguments, cwd, environment, output, n_threads):
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
@@ -24,21 +25,27 @@ def _main(arguments, cwd, environment, output):
         target = os.open(Path(output) / name, os.O_WRONLY | os.O_CREAT)
         os.dup2(target, stream)
         os.close(target)
+    torch.set_num_threads(n_threads)
+    function(*arguments)
+
+
+def _command(*arguments):
     from accord.cli import main
 
     sys.argv = ["accord", *arguments]
     main()
 
 
-class Started:
-    """A command that runs. How it ended and what it wrote are there once it has been waited for."""
+class Forked:
+    """A function that runs in a process of its own. How it ended and what it wrote are there once it has been waited for."""
 
     stdout = stderr = ""
 
-    def __init__(self, *arguments, cwd="."):
+    def __init__(self, function, *arguments, cwd=".", env=None):
         self._output = tempfile.mkdtemp()
-        given = (list(map(str, arguments)), str(Path(cwd).resolve()), dict(os.environ), self._output)
-        self._process = _FORKED.Process(target=_main, args=given)
+        environment = {**os.environ, **(env or {})}
+        given = (function, arguments, str(Path(cwd).resolve()), environment, self._output, torch.get_num_threads())
+        self._process = _FORKED.Process(target=_run, args=given)
         self._process.start()
 
     @property
@@ -54,7 +61,7 @@ class Started:
         self._process.join(timeout)
         if self._process.is_alive():
             self.kill()
-            raise TimeoutError(f"the command did not end within {timeout} s; it wrote:\n{self.stdout}{self.stderr}")
+            raise TimeoutError(f"the process did not end within {timeout} s; it wrote:\n{self.stdout}{self.stderr}")
         self._ended()
         return self
 
@@ -67,9 +74,11 @@ class Started:
         shutil.rmtree(self._output, ignore_errors=True)
 
 
-def accord(*arguments, timeout=300, cwd=".", env=None):
+def started(*arguments, cwd="."):
+    """Start `accord` with these arguments."""
+    return Forked(_command, *map(str, arguments), cwd=cwd)
+
+
+def accord(*arguments, timeout=300, cwd="."):
     """Run `accord` with these arguments; return the ended process with its output as text, whatever its exit code."""
-    if env is None:
-        return Started(*arguments, cwd=cwd).wait(timeout)
-    command = [sys.executable, "-c", "from accord.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=env, cwd=cwd)
+    return started(*arguments, cwd=cwd).wait(timeout)

@@ -1,9 +1,9 @@
 """A small training problem that the tests of the loop share, and a driver that is killed while it trains.
 
-Run as a program: `python training_demo.py FOLDER SEED` trains once to the end in FOLDER/whole, then 25 times again, each killed
-at a random time and gone on with by another process, and prints how many were killed, the whole run's digest, and the others'
-distinct ones. The times are of processor time, and nine tenths of a whole training at most, so that what else the machine does
-cannot let a process finish before it is killed.
+`main(FOLDER, SEED)` trains once to the end in FOLDER/whole, then 25 times again, each killed at a random time and gone on with by
+another process, and prints how many were killed, the whole run's digest, and the others' distinct ones. The times are of processor
+time, and nine tenths of a whole training at most, so that what else the machine does cannot let a process finish before it is
+killed.
 """
 
 import hashlib
@@ -11,13 +11,12 @@ import os
 import random
 import shutil
 import signal
-import sys
-from pathlib import Path
 
 import torch
 from tiny_llama import tiny
 
 from accord.models.adapters import add_lora, scaled
+from accord.models.peak import matrix_peak
 from accord.models.tree import Tree, head_weight
 from accord.train import offline
 from accord.train.imitation import sft_task
@@ -118,6 +117,7 @@ def in_child(folder, kill_after_s=None):
 
 def main(folder, seed):
     torch.set_num_threads(1)
+    matrix_peak(torch.float32, torch.device("cpu"))  # measured once, not by each child
     _, whole_s = in_child(folder / "whole")
     rng = random.Random(seed)
     n_killed, digests = 0, set()
@@ -131,7 +131,3 @@ def main(folder, seed):
         in_child(own)
         digests.add((folder / f"{own.name}.digest").read_text())
     print(n_killed, (folder / "whole.digest").read_text(), *digests)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -9,7 +9,7 @@ from collections import Counter
 
 import command_line
 import pytest
-from command_line import Started
+from command_line import started
 from openai_server import Reply, Server
 
 from accord.cli.app import main
@@ -154,7 +154,7 @@ def test_killed_and_asked_again_no_attempt_is_repeated(tmp_path, goals):
             *("redteam", f"openai:m@{server.url}", "--attack", f"{tmp_path / 'mine.py'}:Drip"),
             *("--goals", goals, "--out", tmp_path / "run", "--json"),
         ]
-        process = Started(*command)
+        process = started(*command)
         answers = tmp_path / "run" / "stages" / "redteam" / "answers.jsonl"
         deadline = time.monotonic() + 120
         while not answers.exists() or answers.read_bytes().count(b'"completion"') < 20:

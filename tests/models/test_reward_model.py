@@ -1,9 +1,8 @@
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
+from command_line import Forked
 from safetensors.torch import load_file, save_file
 from tiny_llama import save, tiny
 from torch import nn
@@ -106,17 +105,14 @@ def test_a_score_is_the_same_alone_in_company_and_under_padding_of_either_side(l
         torch.testing.assert_close(together.flatten(), theirs.flatten(), atol=1e-4, rtol=0)
 
 
+def print_scores(folder):
+    print(json.dumps(score_answers(load_reward_model(folder, "fp32").model, ROWS).tolist()))
+
+
 @pytest.mark.parametrize("lora", [False, True])
 def test_saved_and_loaded_in_a_new_process_it_scores_the_same(tmp_path, lora):
     folder, before = stored(tmp_path, lora)
-    code = (
-        "import sys, json, torch; torch.set_num_threads(1); sys.path[:0] = sys.argv[2:]\n"
-        "from accord.models.reward import load_reward_model, score_answers\n"
-        "from test_reward_model import ROWS\n"
-        "print(json.dumps(score_answers(load_reward_model(sys.argv[1], 'fp32').model, ROWS).tolist()))"
-    )
-    places = [p for p in sys.path if p.endswith(("tests", "tests/models"))]
-    done = subprocess.run([sys.executable, "-c", code, folder, *places], capture_output=True, text=True, check=False)
+    done = Forked(print_scores, folder).wait(300)
     assert done.returncode == 0, done.stderr
     # An adapter is folded into the weights when it is loaded, which rounds. A whole model's weights are mapped from their file,
     # where they lie at other addresses; on some processors a product's last bit depends on that.

@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from command_line import Started, accord
+from command_line import accord, started
 from safetensors.torch import load_file
 
 from accord.data.records import read_demonstrations, read_findings, read_prompts
@@ -81,7 +81,7 @@ def test_killed_anywhere_and_resumed_gives_the_same_bits(finished, tmp_path):
     reference, _ = finished
     moments = random.Random(os.getpid())
     for _ in range(3):
-        process = Started(*ALIGN, "--out", "run", cwd=tmp_path)
+        process = started(*ALIGN, "--out", "run", cwd=tmp_path)
         time.sleep(moments.uniform(2, 30))
         process.kill()
     done = accord(*ALIGN, "--out", "run", cwd=tmp_path, timeout=900)

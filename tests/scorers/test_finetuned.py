@@ -2,13 +2,10 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
-from command_line import accord
+from command_line import Forked, accord
 from safetensors.torch import load_file, save_file
 from scripted_judge import harmful
 
@@ -60,13 +57,13 @@ def labels(tmp_path_factory):
     return path
 
 
-# Sums over threads round by how many there are: a process is given as many as this one has.
-SAME_THREADS = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-
-
 def judge_train(labels, out, *more):
     call = ("judge", "train", "--labels", labels, "--kind", "finetuned", "--out", out, "--json", *more)
-    return accord(*call, env=SAME_THREADS)
+    return accord(*call)
+
+
+def print_scores(folder):
+    print([s.value for s in load_classifier(folder).score_all(ROWS)])
 
 
 @pytest.fixture(scope="module")
@@ -129,20 +126,8 @@ def test_the_same_seed_makes_the_same_judge_and_a_new_process_reads_it_back(made
     assert (said["rows"], said["of these complied"], said["partial, left out"]) == (16, 8, 1)
     read = scorer_named(f"classifier:{folder}", policy)
     assert read.config_hash == said["config hash"] == trained.config_hash
-    again = (
-        "import sys, pathlib; sys.path.append('..'); import test_finetuned as t\n"
-        "print([s.value for s in t.load_classifier(pathlib.Path(sys.argv[1])).score_all(t.ROWS)])"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", again, str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-        env=SAME_THREADS,
-        cwd=__file__.rsplit("/", 1)[0],
-    )
-    assert json.loads(result.stdout) == [s.value for s in trained.score_all(ROWS)]
+    done = Forked(print_scores, folder).wait(300)
+    assert json.loads(done.stdout) == [s.value for s in trained.score_all(ROWS)]
 
 
 def test_another_seed_makes_other_weights_and_another_configuration(labels, made, trained):

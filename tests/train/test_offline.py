@@ -1,14 +1,12 @@
 import math
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
 import training_demo as demo
+from command_line import Forked
 from torch import nn
 from transformers import MambaConfig, MambaForCausalLM
 
@@ -373,12 +371,7 @@ def test_skipped_steps_are_still_counted_after_a_resume(tmp_path):
 
 def test_killed_at_25_random_points_and_gone_on_with_gives_the_same_bits(tmp_path):
     """Wherever that falls: in a step, in a checkpoint's write, while states are computed."""
-    here = Path(demo.__file__).parent
-    done = subprocess.run(
-        [sys.executable, here / "training_demo.py", tmp_path, "0"],
-        env={"PATH": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(p for p in [str(here.parent), *sys.path] if p)},
-        capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+    done = Forked(demo.main, tmp_path, 0).wait(240)
     assert done.returncode == 0, done.stderr
     n_killed, whole, *killed = done.stdout.split()
     assert n_killed == str(demo.N_KILLS) == "25"
