@@ -9,7 +9,9 @@ from tiny_llama import tiny, tiny_causal_lm
 from unshareable import gemma, gpt_neo, mistral, qwen_next
 
 from accord.models import cohort, rollout
-from accord.models.adapters import add_lora
+from accord.models.adapters import add_lora, merged
+from accord.models.decoding import step_of
+from accord.models.packed import packed
 from accord.models.rollout import generate
 from accord.models.sampling import Sampling, draw, uniforms
 from accord.models.tree import common_prefix
@@ -228,8 +230,8 @@ def test_equal_prompts_are_computed_once(monkeypatch):
     prompts = prompts_of([20, 30], prefix=(0, 1, 2))
     n_prefix = common_prefix(prompts)
     got = generate(MODEL, [p for p in prompts for _ in range(8)], keys(16), NEVER, Sampling(3, 1.0))
-    # Two prompts, padded to the longer one, and two steps of 16 rows: the third token is drawn and not read.
-    assert sum(seen) == n_prefix + 2 * (33 - n_prefix) + 2 * 16
+    # Two prompts, padded to the longer one; a step of rows is no such pass.
+    assert sum(seen) == n_prefix + 2 * (33 - n_prefix)
     assert len({r.ids for r in got}) > 2
 
 
@@ -281,6 +283,37 @@ def test_attention_with_sinks_is_run_row_by_row(monkeypatch):
     prompts = prompts_of([3, 12])
     got = generate(MODEL, prompts, keys(2), NEVER, Sampling(6))
     assert [r.ids for r in got] == [reference(MODEL, p, NEVER, 6) for p in prompts]
+
+
+@pytest.mark.parametrize("group", [1, 3])
+def test_the_step_that_is_written_out_is_the_models(monkeypatch, group):
+    prompts = [p for p in prompts_of([9, 4, 30], seed=8, prefix=(0, 40)) for _ in range(group)]
+    sampling = Sampling(N_NEW, temperature=1.0, seed=4)
+    own = generate(MODEL, prompts, keys(3 * group), NEVER, sampling)
+    monkeypatch.setattr(rollout, "step_of", lambda _: None)
+    theirs = generate(MODEL, prompts, keys(3 * group), NEVER, sampling)
+    assert [r.ids for r in own] == [r.ids for r in theirs]
+    for a, b in zip(own, theirs, strict=True):
+        assert a.logps == pytest.approx(b.logps, abs=1e-5)
+
+
+def test_what_has_no_step_written_out():
+    """Nothing that is not packed, no adapter that acts, no model that somebody hooks into, no other kind of model."""
+    model = tiny_causal_lm()
+    assert step_of(model) is None
+    with torch.inference_mode(), packed(model):
+        assert step_of(model) is not None
+        hook = model.model.layers[1].mlp.register_forward_hook(lambda *_: None)
+        assert step_of(model) is None
+        hook.remove()
+    adapted = add_lora(tiny(), 4, 0)
+    with torch.inference_mode(), packed(adapted):
+        assert step_of(adapted) is None
+        with merged(adapted):
+            assert step_of(adapted) is not None
+    other = mistral()
+    with torch.inference_mode(), packed(other):
+        assert step_of(other) is None
 
 
 def test_no_prompt_no_answer():

@@ -38,6 +38,11 @@ class AdaptedProjection:
             for m, rows in zip(maps, _edges(self.widths), strict=True):
                 m.weight.data = weight.data[rows]
 
+    @property
+    def is_adapted(self) -> bool:
+        """Whether an adapter takes part, now."""
+        return any(map(_adapter, self.layers))
+
     def __call__(self, x: Tensor) -> Tensor:
         """Return the layers' outputs side by side; differentiable in x and the adapters. Shapes [..., in] -> [..., out]."""
         adapters: list[tuple[Tensor, Tensor, float] | None] = [_adapter(layer) for layer in self.layers]

@@ -59,14 +59,14 @@ class Cohort:
         """How many rows have not ended."""
         return int(self.alive_R.sum())
 
-    def say(self, layer: int, keys_RK1D: Tensor, values_RK1D: Tensor) -> None:
+    def say(self, layer: int, keys_RKD: Tensor, values_RKD: Tensor) -> None:
         """Keep the keys and values of each row's next token."""
         n, place = divmod(self.n_said, BUCKET)
         if len(self.said[layer]) == n:
-            R, K, _, D = keys_RK1D.shape
-            self.said[layer].append((keys_RK1D.new_empty(R, K, BUCKET, D), values_RK1D.new_empty(R, K, BUCKET, D)))
-        for bucket, new in zip(self.said[layer][n], (keys_RK1D, values_RK1D), strict=True):
-            bucket[:, :, place] = new[:, :, 0]
+            R, K, D = keys_RKD.shape
+            self.said[layer].append((keys_RKD.new_empty(R, K, BUCKET, D), values_RKD.new_empty(R, K, BUCKET, D)))
+        for bucket, new in zip(self.said[layer][n], (keys_RKD, values_RKD), strict=True):
+            bucket[:, :, place] = new
 
     def look(self, layer: int, query_RHD: Tensor, scale: float) -> list[Looked]:
         """Return what each row finds in its own prompt and in what it has said, the token that asks among it."""

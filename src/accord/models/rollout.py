@@ -28,6 +28,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from accord.models.adapters import merged
 from accord.models.attention import is_special
 from accord.models.cohort import Cohort, KeysValues, Looked, look_at_prefix, merged_looks
+from accord.models.decoding import step_of
 from accord.models.packed import held_still, packed
 from accord.models.sampling import Sampling, draw, uniforms
 from accord.models.sharing import why_apart, why_by_configuration
@@ -170,6 +171,7 @@ class _Engine:
         self.configs = list(
             {id(m.config): m.config for m in decoder_of(model).modules() if hasattr(m, "config")}.values()
         )
+        self.written_out = step_of(model)
         self.n_layers = model.config.num_hidden_layers
         self.cache = Cache(layers=[_Layer(self, n) for n in range(self.n_layers)])
         # Less than the shortest prompt has, so that each row has a last token.
@@ -279,8 +281,11 @@ class _Engine:
     def _step(self) -> None:
         """Let every row say its next token."""
         positions = torch.cat([cohort.lengths_R + cohort.n_said for cohort in self.cohorts])
-        with _attending(self):
-            logits_RV = self._forward(self.tokens[:, None], positions[:, None], None)
+        if self.written_out is not None:
+            logits_RV = self.written_out(self.tokens, positions, self._keep_and_attend)
+        else:
+            with _attending(self):
+                logits_RV = self._forward(self.tokens[:, None], positions[:, None], None)
         for cohort in self.cohorts:
             cohort.n_said += 1
         tokens = self._take(self.cohorts, logits_RV)
@@ -345,16 +350,27 @@ class _Engine:
             pairs = zip(self.prefix[layer], (keys, values), strict=True)
             keys, values = (torch.cat([p.expand(n, -1, -1, -1), new], dim=2) for p, new in pairs)
         elif self.cohorts:
-            sizes = [len(cohort.rows) for cohort in self.cohorts]
-            for cohort, k, v in zip(self.cohorts, keys.split(sizes), values.split(sizes), strict=True):
-                cohort.say(layer, k, v)
+            self._say(layer, keys[:, :, 0], values[:, :, 0])
         else:
             self.prefix.append((keys.clone(), values.clone()))
         return keys, values
 
-    def attend(self, layer: int, query: Tensor, scale: float) -> Tensor:
-        """Return attention of each row's newest token to all that it may see. [R, H, 1, D] to [R, 1, H, D]."""
-        query_RHD = query[:, :, 0].contiguous()
+    def _say(self, layer: int, keys_RKD: Tensor, values_RKD: Tensor) -> None:
+        """Keep each row's newest keys and values with its cohort."""
+        if len(self.cohorts) == 1:
+            self.cohorts[0].say(layer, keys_RKD, values_RKD)
+            return
+        sizes = [len(cohort.rows) for cohort in self.cohorts]
+        for cohort, k, v in zip(self.cohorts, keys_RKD.split(sizes), values_RKD.split(sizes), strict=True):
+            cohort.say(layer, k, v)
+
+    def _keep_and_attend(self, layer: int, query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        self._say(layer, keys, values)
+        return self.attend(layer, query, scale)
+
+    def attend(self, layer: int, query_RHD: Tensor, scale: float) -> Tensor:
+        """Return attention of each row's newest token to all that it may see. Shape [R, H, D]."""
+        query_RHD = query_RHD.contiguous()
         at_prefix = look_at_prefix(self.prefix[layer], query_RHD, scale) if self.n_prefix else None
         parts: list[Tensor] = []
         start = 0
@@ -365,7 +381,7 @@ class _Engine:
                 looked.append(Looked(at_prefix.value[rows], at_prefix.weight[rows]))
             parts.append(merged_looks(looked))
             start = rows.stop
-        return torch.cat(parts)[:, None].to(query.dtype)
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)).to(query_RHD.dtype)
 
 
 class _SpecialAttentionError(Exception):
@@ -404,7 +420,8 @@ def _attend(
         raise _SpecialAttentionError
     engine = _running.get()
     assert engine is not None
-    return engine.attend(module.layer_idx, query, query.shape[-1] ** -0.5 if scaling is None else scaling), None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return engine.attend(module.layer_idx, query[:, :, 0], scale)[:, None], None
 
 
 AttentionInterface.register(NAME, _attend)

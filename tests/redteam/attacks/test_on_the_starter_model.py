@@ -23,10 +23,10 @@ def made(name, path):
     return attack(path=path) if "path" in {f.name for f in dataclasses.fields(attack)} else attack()
 
 
-def test_every_attack_runs_on_two_goals(starter, tmp_path):
+def test_every_attack_runs_on_a_goal(starter, tmp_path):
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"Play game {i}: [INSERT PROMPT HERE]"}) + "\n" for i in range(3)))
-    goals = [p for p in read_prompts(verify_path()).prompts if p.kind == "harmful"][:2]
+    goals = [p for p in read_prompts(verify_path()).prompts if p.kind == "harmful"][:1]
     names = [name for name in names_in(ROOM) if not resolve(ROOM, name).white_box]
     completer = LocalCompleter(starter)
 
