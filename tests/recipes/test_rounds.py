@@ -73,8 +73,8 @@ def proofs(group, before, after, of=100):
 @pytest.mark.parametrize(
     ("group", "before", "after", "told"),
     [
-        ("fresh, attacked", 40, 60, "fresh, attacked: harm got +20.0 points ["),
-        ("transfer, attacked", 40, 60, "transfer, attacked: harm got +20.0 points ["),
+        ("fresh, attacked", 40, 60, "fresh, attacked: complied with +20.0 points ["),
+        ("transfer, attacked", 40, 60, "transfer, attacked: complied with +20.0 points ["),
         ("fresh, attacked", 40, 41, ""),  # one of a hundred: its interval holds 0
         ("fresh, attacked", 60, 40, ""),
         ("regression, attacked", 40, 60, ""),  # what was trained on is not what a round is about
