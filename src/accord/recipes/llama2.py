@@ -32,7 +32,7 @@ from accord.recipes.lesson import completers, keep, make_lesson
 from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.reporting import machine_facts
 from accord.recipes.reward_run import run_reward
-from accord.recipes.reward_truth import compared, rates_of
+from accord.recipes.reward_truth import ANSWERS, compared, once, rates_of
 from accord.recipes.settings import AlignSettings, TrainingSettings
 from accord.recipes.sft_run import run_sft
 from accord.report.llama2_page import Aim, LlamaRound, write_llama2
@@ -42,14 +42,13 @@ from accord.scorers.as_reward import Weighted, reward_named
 from accord.scorers.refusal import RefusalScorer
 from accord.starter import demonstrations_path, discover_path, policy_path, verify_path
 from accord.train.collect import Asked, Judges, Source, collect
-from accord.train.samples import read_samples, write_samples
+from accord.train.samples import Sample, read_samples
 from accord.types import Comparison, Kind, Message, Progress, Prompt
 
 VERB = "align, recipe llama2"
 SAFETY, HELPFULNESS = "safety", "helpfulness"
 # Of a step's prompts as many ask for safety as for help.
 KINDS: dict[str, Kind] = {SAFETY: "harmful", HELPFULNESS: "ordinary"}
-ANSWERS = 2
 EPOCHS = 2
 
 
@@ -276,8 +275,8 @@ class _Recipe:
 
     def _aim(self, aim: str, loaded: LoadedModel, folder: Path) -> Aim:
         """Return an aim's reward on its held-out prompts, and prompt by prompt against the model before the first round."""
-        path = folder / f"{aim}.jsonl"
-        if not path.exists():
+
+        def answered() -> list[Sample]:
             reward = reward_named(f"reward:{self.out / aim}", self.policy)
             chat = ChatFormat(loaded.tokenizer)
             by_family = {c.family: c for c in self.material.held_out[aim]}
@@ -285,8 +284,9 @@ class _Recipe:
             asked = [Asked(p, chat.prompt(p.messages)) for p in prompts]
             source = Source(loaded.model, chat.end_ids, chat.decode)
             sampling = Sampling(self.settings.max_new_tokens, 1.0, self.settings.seed)
-            write_samples(path, collect(source, Judges(Weighted(((1.0, reward),))), asked, ANSWERS, sampling))
-        now = read_samples(path)
+            return collect(source, Judges(Weighted(((1.0, reward),))), asked, ANSWERS, sampling)
+
+        now = once(folder / f"{aim}.jsonl", answered)
         first = read_samples(self.out / "measured" / "round-0" / f"{aim}.jsonl")
         found = compared(first, now, next(iter(now[0].scores)))
         return Aim(found.after, found.difference)

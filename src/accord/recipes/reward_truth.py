@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import stdev
-from typing import Any
 
+from accord.data.jsonl import read_rows, write_rows
 from accord.data.records import read_choices, read_prompts
 from accord.evals.runner import Setting, answer_choices, attempt_prompts
-from accord.evals.summary import Condition, Rates, summarise
+from accord.evals.summary import ChoiceResult, Condition, Rates, summarise
 from accord.models.chat import ChatFormat
 from accord.models.load import LoadedModel
 from accord.models.packed import packed
@@ -35,6 +36,7 @@ from accord.types import Comparison, Estimate, Progress, Prompt
 # Answers to each held-out prompt, of either model.
 ANSWERS = 2
 ANSWER_TOKENS = 32
+CHOICES = "choices.jsonl"
 
 
 def measure_truth(
@@ -59,7 +61,7 @@ def measure_truth(
     for name, loaded in (("before", before), ("after", after)):
         progress.say(f"held-out prompts, {name}")
         source = Source(loaded.model, chat.end_ids, chat.decode)
-        samples[name] = _once(
+        samples[name] = once(
             folder / f"answers-{name}.jsonl", partial(collect, source, judges, asked, ANSWERS, sampling)
         )
     return Truth(
@@ -74,7 +76,8 @@ def measure_truth(
     )
 
 
-def _once(path: Path, make: Callable[[], list[Sample]]) -> list[Sample]:
+def once(path: Path, make: Callable[[], list[Sample]]) -> list[Sample]:
+    """Return the samples of a file, which are made where it is not there yet."""
     if not path.exists():
         write_samples(path, make())
     return read_samples(path)
@@ -115,7 +118,7 @@ def _divergence(before: LoadedModel, after: LoadedModel, asked: Sequence[Asked],
 
 
 def rates_of(loaded: LoadedModel, name: str, seed: int, limit: int, folder: Path, progress: Progress) -> Rates:
-    """Return refusals, harmful compliance and capability on the starter's `verify` sets."""
+    """Return refusals, harmful compliance and capability on the starter's `verify` sets; what the folder holds is not asked again."""
     prompts, choices = list(read_prompts(verify_path()).prompts), list(read_choices(capability_path()))
     if limit:
         prompts, choices = first_of_each_kind(prompts, lambda p: p.kind, limit), choices[:limit]
@@ -123,5 +126,9 @@ def rates_of(loaded: LoadedModel, name: str, seed: int, limit: int, folder: Path
     attempts = attempt_prompts(
         loaded.model, chat, prompts, setting, Sampling(ANSWER_TOKENS, 0.0, seed), RefusalScorer(), folder, progress
     )
-    answers: Any = answer_choices(loaded.model, chat, choices, progress, f"{name}: capability")
-    return summarise(Condition(name, attempts, answers, ""), load_policy(policy_path()))
+    path = folder / CHOICES
+    if not path.exists():
+        answers = answer_choices(loaded.model, chat, choices, progress, f"{name}: capability")
+        write_rows(path, [asdict(a) for a in answers])
+    results = tuple(ChoiceResult(**row.data) for row in read_rows(path))
+    return summarise(Condition(name, attempts, results), load_policy(policy_path()))

@@ -22,6 +22,7 @@ from accord.models.stacked import save_soup
 from accord.policy import load_policy
 from accord.recipes.online_run import read_asked
 from accord.recipes.reporting import machine_facts
+from accord.recipes.reward_truth import ANSWERS
 from accord.recipes.training import plain_card
 from accord.report.reinforcement import mean_over_prompts
 from accord.report.soup_page import SoupPoint, write_soup
@@ -32,8 +33,6 @@ from accord.starter import policy_path
 from accord.train.collect import Judges, Source, collect
 from accord.train.samples import Sample, read_samples, write_samples
 from accord.types import Progress
-
-ANSWERS = 2
 
 
 @dataclass(frozen=True, slots=True)
