@@ -118,7 +118,7 @@ def _divergence(before: LoadedModel, after: LoadedModel, asked: Sequence[Asked],
 
 
 def rates_of(loaded: LoadedModel, name: str, seed: int, limit: int, folder: Path, progress: Progress) -> Rates:
-    """Return refusals, harmful compliance and capability on the starter's `verify` sets; what the folder holds is not asked again."""
+    """Return refusals, harmful compliance and capability on the starter's `verify` sets; what is in `folder` is not asked again."""
     prompts, choices = list(read_prompts(verify_path()).prompts), list(read_choices(capability_path()))
     if limit:
         prompts, choices = first_of_each_kind(prompts, lambda p: p.kind, limit), choices[:limit]
