@@ -1,9 +1,9 @@
 """One decoding step of a Llama, written out: every row says its next token.
 
-A step of some rows is thirty times a dozen small operations. Through transformers' modules, with what they check, wrap and hand on,
-each layer is some five hundred calls of Python, which take as long as the products (figures in docs/log.md). Here the same
-operations stand one after the other, on what `packed` has made of the layers. A model whose mathematics is not known by its class,
-or that somebody hooks into, has no such step.
+A step of some rows is thirty times two dozen small operations. Through transformers' modules, with what they check, wrap and hand
+on, a layer is some five hundred calls of Python, a sixth of the step where rows are few (docs/log.md). Here the same operations
+stand one after the other, on what `packed` has made of the layers. A model whose mathematics is not known by its class, or that
+somebody hooks into, has no such step.
 
 Shapes: R rows, D hidden size, H query heads, K key heads, E head size, V vocabulary.
 """
