@@ -3,8 +3,10 @@ import torch
 from torch import nn
 
 from accord.models.adapted import AdaptedProjection
+from accord.models.adapters import add_lora
 from accord.models.packed import held_still, packed
 from accord.models.projection import Projection, can_pack
+from accord.models.tree import decoder_of
 
 
 def linear(bias=True, seed=0):
@@ -51,6 +53,29 @@ def test_nesting_packs_once_and_the_inner_exit_changes_nothing():
             assert vars(layer)["forward"] is outer
         assert vars(layer)["forward"] is outer
     assert "forward" not in vars(layer)
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_what_runs_inside_a_packed_module_is_not_packed_again(adapted, tiny_model, monkeypatch):
+    """A context of a part, of the whole, and of the whole again: each map is packed once, joint ones together."""
+    model = add_lora(tiny_model, 4, 0) if adapted else tiny_model.model
+    rows = []
+    init = Projection.__init__
+
+    def counting(self, weight, bias=None):
+        rows.append(weight.shape[0])
+        init(self, weight, bias)
+
+    monkeypatch.setattr(Projection, "__init__", counting)
+    layers = decoder_of(model).layers
+    with packed(layers[0]):
+        n_first = len(rows)
+        with packed(model):
+            # Of each layer queries, keys and values together, gate and up together, and two more; and the head.
+            assert (n_first, len(rows)) == (4, 4 * len(layers) + 1)
+            with packed(model):
+                assert len(rows) == 4 * len(layers) + 1
+    assert not any("forward" in vars(m) for m in model.modules())
 
 
 def test_the_layer_is_restored_after_an_exception():

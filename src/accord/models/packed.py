@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from accord.models.adapted import AdaptedProjection, base_of, can_adapt
-from accord.models.fused import fused
+from accord.models.fused import Fused, fused
 from accord.models.projection import can_pack
 from accord.models.sharded import is_sharded
 
@@ -32,11 +32,13 @@ def packed(model: nn.Module) -> Iterator[None]:
         module.forward = forward  # type: ignore[method-assign]
         kept.append(module)
 
-    # An own `forward` means that an outer context has packed this module already.
+    # An own `forward` means that an outer context has packed this module already, and with it all that it runs.
     for module in model.modules():
-        if "forward" not in vars(module) and (forward := fused(module)):
+        within |= _run_within(vars(module).get("forward"))
+    for module in model.modules():
+        if "forward" not in vars(module) and module not in within and (forward := fused(module)):
             replace(module, forward)
-            within.update(x for layer in forward.stacked for x in (layer, base_of(layer)))
+            within |= _run_within(forward)
     for module in model.modules():
         if "forward" not in vars(module) and module not in within and can_adapt([module]):
             replace(module, AdaptedProjection([module]))
@@ -46,6 +48,13 @@ def packed(model: nn.Module) -> Iterator[None]:
     finally:
         for module in kept:
             del module.forward
+
+
+def _run_within(forward: Any) -> set[nn.Module]:
+    """Return the layers, and their frozen maps, that run inside what runs a module in its stead."""
+    if isinstance(forward, Fused):
+        return {x for layer in forward.stacked for x in (layer, base_of(layer))}
+    return {base_of(layer) for layer in forward.layers} if isinstance(forward, AdaptedProjection) else set()
 
 
 @contextmanager
