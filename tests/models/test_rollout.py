@@ -1,3 +1,4 @@
+import gc
 import random
 import warnings
 
@@ -10,8 +11,10 @@ from unshareable import gemma, gpt_neo, mistral, qwen_next
 
 from accord.models import cohort, rollout
 from accord.models.adapters import add_lora, merged
+from accord.models.cohort import Cohort
 from accord.models.decoding import step_of
 from accord.models.packed import packed
+from accord.models.projection import Projection
 from accord.models.rollout import generate
 from accord.models.sampling import Sampling, draw, uniforms
 from accord.models.tree import common_prefix
@@ -314,6 +317,17 @@ def test_what_has_no_step_written_out():
     other = mistral()
     with torch.inference_mode(), packed(other):
         assert step_of(other) is None
+
+
+def test_what_was_packed_and_kept_is_let_go_of_without_the_garbage_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(type(x) in (Projection, Cohort) for x in gc.get_objects())
+        generate(MODEL, prompts_of([9, 4]), keys(2), NEVER, Sampling(4))
+        assert sum(type(x) in (Projection, Cohort) for x in gc.get_objects()) == before
+    finally:
+        gc.enable()
 
 
 def test_no_prompt_no_answer():

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,8 +86,8 @@ def generate(
         answers = None
         decoder = decoder_of(model)
         if not why_by_configuration(decoder, longest) and decoder.config._attn_implementation == "sdpa":
-            with suppress(_SpecialAttentionError):
-                answers = _Engine(model, prompts, keys, told, batch_size).run()
+            with suppress(_SpecialAttentionError), closing(_Engine(model, prompts, keys, told, batch_size)) as engine:
+                answers = engine.run()
         # Where the configuration does not tell what a model attends to, a trial on what was sampled does, once a model and length.
         if answers is None or why_apart(model, _longest_and_shortest(prompts, answers)):
             answers = [_alone(model, p, key, told) for p, key in zip(prompts, keys, strict=True)]
@@ -200,6 +200,11 @@ class _Engine:
             if self.cohorts:
                 self._step()
         return self.answers
+
+    def close(self) -> None:
+        """Let go of what is large: the engine and its layers hold each other, so that it would wait for the garbage collector."""
+        self.cache.layers.clear()
+        self.written_out = None
 
     def _n_free(self) -> int:
         return self.batch_size - sum(cohort.n_alive for cohort in self.cohorts)
