@@ -21,6 +21,7 @@ from accord.models import kernels
 from accord.models.adapted import AdaptedProjection
 from accord.models.fused import GatedUnit, RootMeanSquare, RotatedAttention
 from accord.models.projection import Projection
+from accord.models.tree import inner_of
 
 # A layer's number, its queries [R, H, E], new keys and values [R, K, E] and the scale of scores; to what was found, [R, H, E].
 Attend = Callable[[int, Tensor, Tensor, Tensor, float], Tensor]
@@ -72,7 +73,7 @@ class _UnknownError(Exception):
 
 def step_of(model: Any) -> DecodingStep | None:
     """Return the decoding step of a model inside `packed`, or None where it has none."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = inner_of(model)
     if type(inner) is not LlamaForCausalLM or any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
         return None
     try:

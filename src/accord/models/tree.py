@@ -323,15 +323,16 @@ def micro_batches_apart(trees: Sequence[Tree], rows: Sequence[int], token_budget
 
 def decoder_of(model: nn.Module) -> PreTrainedModel:
     """Return the stack of layers under the head, adapters included, of a plain or a PEFT-wrapped model."""
-    return _inner(model).get_decoder()  # type: ignore[no-any-return]
+    return inner_of(model).get_decoder()  # type: ignore[no-any-return]
 
 
 def head_weight(model: nn.Module) -> Tensor:
     """Return the weight [V, D] of the language-model head."""
-    return _inner(model).get_output_embeddings().weight  # type: ignore[no-any-return]
+    return inner_of(model).get_output_embeddings().weight  # type: ignore[no-any-return]
 
 
-def _inner(model: Any) -> Any:
+def inner_of(model: Any) -> Any:
+    """Return the language model itself, adapters included, of a plain or a PEFT-wrapped one."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
