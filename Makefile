@@ -58,7 +58,9 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/choices_vs_lm_eval.py
 	$(BIN)/python benchmarks/kway_vs_pairs.py
 	$(BIN)/python benchmarks/rollout_vs_generate.py
+	$(BIN)/python benchmarks/rollout_vs_engines.py
 	$(BIN)/python benchmarks/grpo_update.py
+	$(BIN)/python benchmarks/grpo_vs_trl.py
 	$(BIN)/python benchmarks/campaign_overhead.py
 	$(BIN)/python benchmarks/judge_speed.py
 	$(BIN)/python benchmarks/scorers_vs_people.py

@@ -123,6 +123,18 @@ def clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
+@torch.no_grad()
+def bandwidth(device: torch.device, mebibytes: int = 512) -> float:
+    """Return the bytes a second at which memory beyond all caches is read, the best of five."""
+    values = torch.ones(mebibytes << 18, device=device)
+    best = 0.0
+    for _ in range(REPEATS + 1):
+        began = clock(device)
+        values.sum()
+        best = max(best, values.numel() * values.element_size() / (clock(device) - began))
+    return best
+
+
 def paired_ratio(ours: Sequence[float], peer: Sequence[float]) -> tuple[float, float, float]:
     """Return the median, least and greatest of the ratios within one repetition each (noise that lasts hits both)."""
     ratios = [a / b for a, b in zip(ours, peer, strict=True)]

@@ -58,7 +58,7 @@ def agreement(
         loss_perturbed=_apart(*perturbed),
         least_perturbed_loss=perturbed[0].min().item(),
         greatest_perturbed_loss=perturbed[0].max().item(),
-        gradient=_gradients_apart(*gradients),
+        gradient=gradients_apart(*gradients),
     )
 
 
@@ -93,7 +93,7 @@ def our_gradient(model: nn.Module, task: Task, rows: Sequence[int]) -> Gradient:
     for micro in task.batches(model, rows, TrainSettings().token_budget):
         (term,) = task.terms(model, micro, shared)
         reduce(term.losses, totals[term.group]).backward()  # type: ignore[no-untyped-call]
-    return _taken(model)
+    return taken(model)
 
 
 @torch.no_grad()
@@ -110,7 +110,7 @@ def peer_gradient(
     trainer.model.eval()
     for row, weight in zip(rows, weights, strict=True):
         (weight * _peer_loss(trainer, row, device)).backward()
-    return _taken(trainer.model)
+    return taken(trainer.model)
 
 
 def batch_of(trainer: Any, rows: Sequence[Mapping[str, Any]], device: torch.device) -> dict[str, Any]:
@@ -124,7 +124,8 @@ def _peer_loss(trainer: Any, row: Mapping[str, Any], device: torch.device) -> Te
     return loss
 
 
-def _taken(model: nn.Module) -> Gradient:
+def taken(model: nn.Module) -> Gradient:
+    """Return the gradients by name, and clear them."""
     found = {name: p.grad.detach().float().cpu() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     return found
@@ -134,7 +135,8 @@ def _apart(a: Tensor, b: Tensor) -> float:
     return (a - b).abs().max().item()
 
 
-def _gradients_apart(ours: Gradient, peer: Gradient) -> float:
+def gradients_apart(ours: Gradient, peer: Gradient) -> float:
+    """Return by how much the gradients differ at most, relative to the largest element."""
     if ours.keys() != peer.keys():
         raise SystemExit(f"the two sides train other weights: {sorted(ours.keys() ^ peer.keys())[:5]}")
     largest = max(g.abs().max().item() for g in peer.values())

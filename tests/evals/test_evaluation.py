@@ -24,6 +24,7 @@ from accord.scorers.calibration_record import save_calibration
 from accord.scorers.keywords import KeywordScorer
 from accord.scorers.labels import LabelledAnswer
 from accord.scorers.refusal import RefusalScorer
+from accord.scorers.remote import RemoteJudge
 from accord.starter import policy_path, verify_path
 from accord.types import Outcome, Score, Silent
 
@@ -157,6 +158,17 @@ def test_another_scorer_judges_the_same_answers_again_and_the_same_one_does_not(
     assert (estimate(refusal).value, estimate(complied).value) == (0.0, 1.0)
     run_with(Scripted(), tmp_path, scorer=Counting())
     assert Counting.calls == 1
+
+
+def test_a_judge_with_a_loop_of_its_own_judges_within_an_evaluation(tmp_path):
+    class Judge(Scripted):
+        async def complete(self, request):
+            return Completion('{"verdict": "yes"}', 9)
+
+    judge = RemoteJudge(Judge(), POLICY)
+    complied = run_with(Scripted(), tmp_path, scorer=judge).results[0]
+    assert (estimate(complied).value, estimate(complied).n) == (1.0, 6)
+    judge.close()
 
 
 def test_a_kill_leaves_what_was_answered(tmp_path):

@@ -6,6 +6,7 @@ from accord.evals.regression import ask_again
 from accord.models.completer import Ability, Completion
 from accord.policy import load_policy
 from accord.scorers.refusal import RefusalScorer
+from accord.scorers.remote import RemoteJudge
 from accord.starter import policy_path
 from accord.types import Finding, Message, Outcome, Prompt, Score
 
@@ -63,6 +64,17 @@ def test_what_fails_again_and_what_is_fixed():
     assert "timed out" in result.failing.unscored
     assert 0 < result.failing.low < 0.5 < result.failing.high < 1
     assert [r.finding.id for r in result.having("still fails", "regressed")] == ["a", "c"]
+
+
+def test_a_judge_with_a_loop_of_its_own_reads_what_was_asked_again():
+    class Judge(Scripted):
+        async def complete(self, request):
+            return Completion('{"verdict": "no"}', 9)
+
+    judge = RemoteJudge(Judge({}), POLICY)
+    result = asyncio.run(ask_again([found("a")], Scripted({"a": REFUSAL}), judge, POLICY, 64))
+    assert [r.verdict for r in result.reruns] == ["fixed"]
+    judge.close()
 
 
 def test_a_wrongly_refused_request_is_fixed_by_an_answer():

@@ -16,6 +16,7 @@ from accord.models.local import LocalCompleter
 from accord.models.sampling import Sampling
 from accord.policy import load_policy
 from accord.scorers.refusal import RefusalScorer
+from accord.scorers.remote import RemoteJudge
 from accord.starter import demonstrations_path, policy_path
 from accord.types import Attempt, Finding, Message, Outcome, Prompt, Score, last_user_text
 
@@ -105,6 +106,18 @@ def test_a_harmful_finding_gets_a_judged_refusal_and_contrast_prompts_in_its_dre
     assert {r.prompt.pair for r in result.repairs} == {"finding f1"}
     assert all(r.rejected == "" for r in beside)
     assert result.left_out == {}
+
+
+def test_a_judge_with_a_loop_of_its_own_reads_repairs(store):
+    """A judge behind a server, asked from within a loop that is running."""
+    store.add([failure()])
+    verdict = Scripted(lambda r: '{"verdict": "no"}')
+    judge = RemoteJudge(verdict, POLICY)
+    with_judge = repair(store, POLICY, (), Scripted(lambda r: REFUSAL), Scripted(lambda r: ANSWER), judge)
+    (made,) = asyncio.run(with_judge).repairs
+    assert made.answer == REFUSAL
+    assert verdict.requests
+    judge.close()
 
 
 def test_where_no_sample_is_acceptable_the_clause_speaks(store):

@@ -51,12 +51,12 @@ def stored(folder, lora):
         model.peft_config["default"].base_model_name_or_path = str(base)
     model.save_pretrained(folder / "reward")
     reward_tokenizer(loaded.model, loaded.tokenizer).save_pretrained(folder / "reward")
-    return folder / "reward", score_answers(model, ROWS)
+    return folder / "reward", torch.stack(score_answers(model, ROWS))
 
 
 def test_a_new_head_says_zero_of_everything_and_shares_the_layers(tiny_model):
     loaded = with_score_head(tiny_model)
-    assert score_answers(loaded.model, ROWS).tolist() == [[0.0, 0.0]] * 3
+    assert torch.stack(score_answers(loaded.model, ROWS)).tolist() == [[0.0, 0.0]] * 3
     assert loaded.model.model is tiny_model.model.model
 
 
@@ -84,11 +84,11 @@ def test_train_11_reward_model_score_position():
 @pytest.mark.parametrize("lora", [False, True])
 def test_a_score_is_the_same_alone_in_company_and_under_padding_of_either_side(lora):
     _, model = scored(lora=lora)
-    together = score_answers(model, ROWS)
+    together = torch.stack(score_answers(model, ROWS))
     assert together.abs().min() > 1e-3
-    alone = torch.cat([score_answers(model, [row]) for row in ROWS])
+    alone = torch.stack([score_answers(model, [row])[0] for row in ROWS])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
-    apart = [[score_answers(model, [Tree(r.prompt, (a,))]).item() for a in r.answers] for r in ROWS]
+    apart = [[score_answers(model, [Tree(r.prompt, (a,))])[0].item() for a in r.answers] for r in ROWS]
     torch.testing.assert_close(together, torch.tensor(apart), atol=1e-4, rtol=0)
     # Transformers' own forward, padded right and left, with the padding's id that the model names.
     pad = (model.get_base_model() if lora else model).config.pad_token_id
@@ -106,7 +106,7 @@ def test_a_score_is_the_same_alone_in_company_and_under_padding_of_either_side(l
 
 
 def print_scores(folder):
-    print(json.dumps(score_answers(load_reward_model(folder, "fp32").model, ROWS).tolist()))
+    print(json.dumps(torch.stack(score_answers(load_reward_model(folder, "fp32").model, ROWS)).tolist()))
 
 
 @pytest.mark.parametrize("lora", [False, True])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accord.objectives.bradley_terry import Ranked, bradley_terry
-from accord.objectives.cost import cost
+from accord.objectives.cost import Bordered, cost
 from accord.objectives.distillation import distillation
 from accord.objectives.reduction import Totals, reduce
 
@@ -70,7 +70,7 @@ def test_a_step_down_the_loss_raises_the_better_and_lowers_the_worse():
 def test_cost_by_hand():
     """Costs 1 (unsafe) and -2 (safe): lead 3, ln(1 + e^-3) = 0.048587; borders ln(1 + e^-1) = 0.313262, ln(1 + e^-2) = 0.126928."""
     ranked = Ranked(t(1.0, grad=True), t(-2.0, grad=True), torch.tensor([0]), 1)
-    losses = cost(ranked, torch.tensor([False]), torch.tensor([True]))
+    losses = cost(ranked, Bordered(t(1.0, -2.0), torch.tensor([False, True]), torch.tensor([0, 0])))
     assert losses.loss_B.item() == pytest.approx(0.488777, abs=1e-6)
     assert losses.metrics["border_accuracy"].item() == 1.0
     assert not losses.metrics["border_accuracy"].requires_grad
@@ -79,11 +79,39 @@ def test_cost_by_hand():
 def test_the_border_of_cost_is_zero():
     """Both unsafe: two costs below zero are on the wrong side, and the step moves both up, the more harmful one more."""
     better, worse = t(-1.0, grad=True), t(-1.0, grad=True)
-    losses = cost(Ranked(better, worse, torch.tensor([0]), 1), torch.tensor([False]), torch.tensor([False]))
+    both = Bordered(torch.cat((better, worse)), torch.tensor([False, False]), torch.tensor([0, 0]))
+    losses = cost(Ranked(better, worse, torch.tensor([0]), 1), both)
     losses.loss_B.sum().backward()
     assert losses.loss_B.item() == pytest.approx(LN2 + 2 * 1.313262, abs=1e-6)
     assert losses.metrics["border_accuracy"].item() == 0.0
     assert better.grad.item() < worse.grad.item() < 0
+
+
+def test_a_single_answer_has_a_border_and_no_comparison():
+    """A safe answer of cost 1 alone: twice ln(1 + e) = 2.626523. Beside it a pair of costs 1 and -2, as above: 0.488777."""
+    ranked = Ranked(t(1.0), t(-2.0), torch.tensor([1]), 2)
+    safe = torch.tensor([True, False, True])
+    losses = cost(ranked, Bordered(t(1.0, 1.0, -2.0), safe, torch.tensor([0, 1, 1])))
+    assert losses.loss_B.tolist() == pytest.approx([2.626523, 0.488777], abs=1e-6)
+    assert losses.metrics["border_accuracy"].tolist() == [0.0, 1.0]
+    assert losses.metrics["accuracy"].tolist() == [1.0]
+    none = Ranked(t(), t(), torch.zeros(0, dtype=torch.long), 1)
+    losses = cost(none, Bordered(t(1.0), torch.tensor([True]), torch.tensor([0])))
+    assert losses.loss_B.tolist() == pytest.approx([2.626523], abs=1e-6)
+    assert losses.metrics["accuracy"].numel() == 0
+
+
+def test_three_answers_all_compared_have_the_border_of_both_sides_of_each_comparison():
+    """Eq. 6 of Safe RLHF taken pair by pair: costs 2, 1 and -1, of which the last is safe."""
+    costs, safe = t(2.0, 1.0, -1.0), torch.tensor([False, False, True])
+    pairs = torch.tensor([(0, 1), (0, 2), (1, 2)])
+    ranked = Ranked(costs[pairs[:, 0]], costs[pairs[:, 1]], torch.zeros(3, dtype=torch.long), 1)
+    signed = costs * torch.tensor([1.0, 1.0, -1.0])
+    sides = torch.nn.functional.softplus(-signed[pairs]).sum(1) + torch.nn.functional.softplus(
+        ranked.worse_P - ranked.better_P
+    )
+    loss = cost(ranked, Bordered(costs, safe, torch.zeros(3, dtype=torch.long))).loss_B
+    assert loss.item() == pytest.approx(sides.mean().item(), abs=1e-6)
 
 
 def test_distillation_by_hand():

@@ -78,7 +78,12 @@ def test_the_verb(settings, tmp_path):
     assert "PPO: 60 steps of 32 prompts" in done.stdout + done.stderr
     for wrong, message in (
         (["--recipe", "instructgtp"], "did you mean 'instructgpt'"),
-        (["--recipe", "instructgpt", "--comparisons", settings.comparisons], "give --dev FILE"),
+        (["--recipe", "instructgpt", "--comparisons", settings.comparisons], "give --dev"),
+        (
+            ["--recipe", "instructgpt", "--method", "full", "--dpo-epochs", "1"],
+            "has no --dpo-epochs, --method; its own",
+        ),
+        (["--dev", settings.dev], "recipe safety_round has no --dev"),
     ):
         done = accord("align", *wrong)
         assert done.returncode == 2
@@ -88,8 +93,12 @@ def test_the_verb(settings, tmp_path):
 def test_json(settings, tmp_path):
     done = accord(
         "align", "--recipe", "instructgpt", "--comparisons", settings.comparisons, "--dev", settings.dev, "--model", settings.model,
-        "--precision", "fp32", "--limit", "4", "--steps", "1", "--out", str(tmp_path / "run"), "--json",
+        "--precision", "fp32", "--limit", "4", "--steps", "1", "--layers", "1-", "--rank", "3", "--out",
+        str(tmp_path / "run"), "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["facts"]["ppo"]["steps"] == 1
+    adapter = json.loads((tmp_path / "run" / "sft" / "model" / "adapter_config.json").read_text())
+    assert (adapter["r"], adapter["layers_to_transform"]) == (3, [1, 2, 3])
+    assert not list((tmp_path / "run").rglob("states-*"))

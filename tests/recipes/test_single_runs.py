@@ -10,17 +10,19 @@ import torch
 from command_line import accord
 
 from accord.data.checks import read_comparisons
-from accord.errors import DataError, InputError
+from accord.errors import DataError, InputError, SettingsError
 from accord.models.chat import ChatFormat
 from accord.models.load import load_model
 from accord.models.reward import load_reward_model, score_answers
 from accord.recipes.conversation_run import run_conversations
 from accord.recipes.held_out import measure, preference_accuracy, unlike_training
 from accord.recipes.preference_run import run_preferences
-from accord.recipes.reward_run import ranked_trees, run_reward
+from accord.recipes.ranked import MOST_ANSWERS, harm_trees, ranked_trees
+from accord.recipes.reward_run import run_reward
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import pair_trees
 from accord.recipes.unpaired_run import run_kto
+from accord.scorers.labels import LabelledAnswer, read_labels
 from accord.types import Comparison, Message, Silent
 
 WORDS = ["water", "harbour", "gate", "lamp", "stone", "river", "bridge", "letter", "garden", "window"]
@@ -91,7 +93,7 @@ def test_a_reward_model_learns_is_measured_and_read_back(tmp_path, tiny_folder):
     assert sum(e.n for e in held_out.slices.values()) == accuracy.n
     loaded = load_reward_model(str(out), "fp32")
     pairs = unlike_training(read_comparisons(dev).comparisons, read_comparisons(data).comparisons)
-    scores = score_answers(loaded.model, pair_trees(ChatFormat(loaded.tokenizer), pairs))
+    scores = torch.stack(score_answers(loaded.model, pair_trees(ChatFormat(loaded.tokenizer), pairs)))
     assert preference_accuracy(scores) == accuracy
 
 
@@ -142,6 +144,70 @@ def test_a_cost_models_held_out_accuracy_is_that_of_the_less_harmful(tmp_path, t
         data, dev, tmp_path / "run", 0.0, 0.0, True, settings(tiny_folder, epochs=4), False, Silent()
     )
     assert held_out.accuracy["cost"].value >= 0.75
+
+
+def harm_scores(path, n, start=0):
+    """Answers that people scored: "bad" ones harmful, "good" ones not; every third prompt has one answer alone."""
+    prompts = [row["prompt"] for row in map(json.loads, comparisons(path, n, start).read_text().splitlines())]
+    rows = [
+        {"objective": prompt, "response": f"It is {word} in the {WORDS[i % 10]}.", "human_scores": scores}
+        for i, prompt in enumerate(prompts)
+        for word, scores in (("good", [0.0, 0.25]), ("bad", [0.75, 1.0]))
+        if i % 3 or word == "bad"
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_answers_with_a_score_of_harm_are_ranked_and_have_a_border(tmp_path, tiny_model):
+    path = tmp_path / "harm.jsonl"
+    rows = [
+        ("a", "one", [0.5]),
+        ("a", "two", [0.0, 0.25]),
+        ("a", "three", [1.0]),
+        ("a", "two", [0.75]),
+        ("b", "x", [0.25]),
+    ]
+    path.write_text("".join(json.dumps({"objective": p, "response": r, "human_scores": h}) + "\n" for p, r, h in rows))
+    trees, rankings, ids = harm_trees(ChatFormat(tiny_model.tokenizer), read_labels(path, "harm"))
+    assert ids == ["a", "b"]
+    assert [len(t.answers) for t in trees] == [3, 1]
+    # "two" was called 0.125 and 0.75: 0.4375 on average, below one half.
+    assert rankings[0].pairs == ((0, 1), (2, 0), (2, 1))
+    assert rankings[0].safe == (False, True, False)
+    assert (rankings[1].pairs, rankings[1].safe) == ((), (True,))
+    many = [LabelledAnswer("a", str(i), "yes" if i % 2 else "no") for i in range(MOST_ANSWERS + 3)]
+    rows = harm_trees(ChatFormat(tiny_model.tokenizer), many)
+    assert [len(t.answers) for t in rows.trees] == [MOST_ANSWERS, 3]
+    assert rows.ids == ["a", "a"]
+    assert rows.rankings[1].pairs == ((1, 0), (1, 2))
+
+
+def test_a_cost_model_learns_a_border_from_scores_of_harm(tmp_path, tiny_folder):
+    data, dev = harm_scores(tmp_path / "train.jsonl", 24), harm_scores(tmp_path / "dev.jsonl", 12, start=700)
+    asked = settings(tiny_folder, epochs=6)
+    for centring, margin, cost, message in (
+        (0.0, 0.0, False, "give --cost"),
+        (0.1, 0.0, True, "--centring"),
+        (0.0, 1.0, True, "--margin"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            run_reward(data, dev, tmp_path / "run", centring, margin, cost, asked, False, Silent())
+    facts, held_out = run_reward(data, dev, tmp_path / "run", 0.0, 0.0, True, asked, False, Silent())
+    assert facts["answers"] == "40 to 24 prompts, harmful: 24"
+    # One prompt nearly equals one of training's: it is left out, and its two answers.
+    assert facts["held-out answers"].startswith("18 to 11 prompts")
+    assert held_out.borders["on the right side of 0"].n == 18
+    assert held_out.borders["on the right side of 0"].value >= 0.8
+    pairs = held_out.accuracy["cost, mean of each prompt's pairs"]
+    assert (pairs.n, pairs.n_unscored) == (7, 4)
+    # Gone on with, what was measured is read back.
+    (scores,) = (tmp_path / "run").rglob("held-out-scores.safetensors")
+    before = scores.stat().st_mtime_ns
+    assert run_reward(data, dev, tmp_path / "run", 0.0, 0.0, True, asked, False, Silent())[1] == held_out
+    assert scores.stat().st_mtime_ns == before
+    with pytest.raises(DataError, match="nothing is left to measure on"):
+        run_reward(data, data, tmp_path / "other", 0.0, 0.0, True, asked, False, Silent())
 
 
 def test_kto_takes_pairs_apart_and_learns(tmp_path, tiny_folder):

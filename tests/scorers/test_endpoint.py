@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from scripted_judge import harmful
 
+from accord.models.asking import FIRST_WAIT_S, RETRIES
 from accord.scorers.endpoint import INCONSISTENT, NO_VERDICT, UNREACHABLE, EndpointScorer
 from accord.scorers.review import tally
 from accord.types import Message, Outcome, Transcript
@@ -78,11 +79,19 @@ def test_the_grader_sees_the_whole_transcript(server):
 
 
 def test_an_endpoint_that_fails_leaves_rows_unscored(server):
-    (score,) = scorer_of(server).score_all([harmful("no reply for this")])
+    waited = []
+
+    async def sleep(seconds):
+        waited.append(seconds)
+
+    (score,) = scorer_of(server, sleep=sleep).score_all([harmful("no reply for this")])
     assert (score.outcome, score.reason) == (Outcome.UNSCORED, UNREACHABLE)
     assert "500" in score.evidence
-    assert len(server.seen) == 3
-    (gone,) = EndpointScorer("http://127.0.0.1:9/").score_all([harmful("an answer")])
+    assert len(server.seen) == RETRIES + 1
+    # Longer each time, so that a grader that is overrun gets its breath back.
+    assert len(waited) == RETRIES
+    assert all(seconds <= FIRST_WAIT_S * 2**n for n, seconds in enumerate(waited))
+    (gone,) = EndpointScorer("http://127.0.0.1:9/", sleep=sleep).score_all([harmful("an answer")])
     assert gone.reason == UNREACHABLE
 
 

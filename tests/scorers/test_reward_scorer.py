@@ -6,6 +6,7 @@ from scripted_judge import harmful
 
 from accord.errors import DataError, SettingsError
 from accord.models.reward import with_score_head
+from accord.scorers import reward
 from accord.scorers.reward import NO_BORDER, RewardScorer, check_direction, preference_accuracy
 from accord.types import Message, Outcome, Transcript
 
@@ -56,6 +57,28 @@ def test_without_a_border_there_are_numbers_and_no_verdicts(reward_model):
     assert (scores[0].outcome, scores[0].reason) == (Outcome.UNSCORED, NO_BORDER)
     assert scores[0].value is not None
     assert (scores[1].outcome, scores[1].value) == (Outcome.EMPTY, None)
+
+
+def test_answers_to_one_prompt_share_it_and_score_as_alone(reward_model, monkeypatch):
+    requests = ("Where is the harbour?", "What is the water of the system?")
+    said = (0, "the water"), (1, "that is asked"), (0, "how"), (0, "the water of the harbour"), (1, "the user")
+    rows = [harmful(answer, requests[which]) for which, answer in said]
+    scorer, laid_out = RewardScorer(reward_model, "reward"), []
+    plain = reward.score_answers
+
+    def seen(model, trees):
+        laid_out.append([len(t.answers) for t in trees])
+        return plain(model, trees)
+
+    monkeypatch.setattr(reward, "score_answers", seen)
+    together = [s.value for s in scorer.score_all(rows)]
+    assert laid_out == [[3, 2]]
+    assert len(set(together)) == 5
+    # A row is computed at once: it has a limit.
+    monkeypatch.setattr(reward, "FORWARD_TOKENS", 1)
+    assert [s.value for s in scorer.score_all(rows)] == pytest.approx(together, abs=1e-5)
+    assert laid_out[1] == [1] * 5
+    assert together == pytest.approx([scorer.score_all([row])[0].value for row in rows], abs=1e-5)
 
 
 def test_what_cannot_be_read_is_unscored(reward_model):

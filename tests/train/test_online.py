@@ -20,13 +20,16 @@ from accord.models.tree import Tree, head_weight
 from accord.objectives.lagrangian import Multiplier
 from accord.recipes.online_run import method_named
 from accord.scorers.as_reward import ByFunction, Given, Weighted
+from accord.train import online
 from accord.train.checkpoint import NAME
 from accord.train.collect import Asked, Judges
 from accord.train.learner import Learner, OnlineSettings
+from accord.train.mixture import Mixture
 from accord.train.offline import TrainSettings
 from accord.train.online import Kept, fit_online
 from accord.train.sampled import Penalties
 from accord.train.samples import read_samples, repetition, step_file
+from accord.train.states import NOTHING_FROZEN, FrozenStates, freeze_states
 from accord.types import Message, Prompt, Silent
 
 N_NEW = 8
@@ -274,6 +277,39 @@ def test_rows_beside_are_learned_too(tmp_path):
     result = fit_online(learner, method, judges(), prompts, settings(steps=15), tmp_path, Silent(), Kept(trees, 2, 1.0))
     costs = [log.metrics["ptx/nll"] for log in result.steps]
     assert costs[-1] < costs[0] / 2
+
+
+def test_states_of_rows_beside_follow_those_of_a_step():
+    one, other = torch.zeros(2, 4), torch.ones(3, 4)
+    both = FrozenStates(1, {0: one}, {}).followed_by(FrozenStates(1, {0: other}, {}), 5)
+    assert both.first_layer == 1
+    assert set(both.entering) == {0, 5}
+    assert both.entering[5] is other
+    assert FrozenStates(1, {0: one}, {}).followed_by(FrozenStates(2, {0: other}, {}), 5) is NOTHING_FROZEN
+    assert NOTHING_FROZEN.followed_by(NOTHING_FROZEN, 5) is NOTHING_FROZEN
+
+
+def test_rows_beside_are_learned_the_same_from_their_frozen_states(tmp_path, monkeypatch):
+    """Adapters on the upper layer alone: the kept rows' states that enter it are computed once a run, or in every step."""
+    losses, layers = [], []
+
+    def mixture(trees, kinds, parts, states):
+        layers.append(states.first_layer)
+        return Mixture(trees, kinds, parts, states)
+
+    monkeypatch.setattr(online, "Mixture", mixture)
+    for name in ("once", "each step"):
+        method = method_named("grpo", N_NEW, {})
+        learner, prompts = problem(method, first_layer=1)
+        trees = [Tree(prompts[0].ids, ((40, 41, 42, 1),)), Tree(prompts[1].ids, ((43, 41, 1),))]
+        kept = Kept(trees, 2, 1.0)
+        if name == "once":
+            kept = replace(kept, states=freeze_states(learner.model, trees, 1, [False] * 2, tmp_path, Silent()))
+            assert kept.states.first_layer == 1
+        result = fit_online(learner, method, judges(), prompts, settings(steps=3), tmp_path / name, Silent(), kept)
+        losses.append([log.loss for log in result.steps])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert layers == [1, 1, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])

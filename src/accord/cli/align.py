@@ -10,14 +10,26 @@ from typing import Any
 
 import typer
 
-from accord.cli.options import LAYERS_HELP, Method, Model, PrecisionName, Rank, Seed, Track, existing
+from accord.cli.options import LAYERS_HELP, Method, Model, PrecisionName, Seed, Track, existing
 
 RUNS = Path("runs")
-RECIPES = ("safety_round", "instructgpt", "llama2")
+# What each recipe can be asked for beside what all can be.
+_ANY = {"recipe", "out", "model", "precision", "layers", "rank", "limit", "seed", "track", "dry_run", "json_"}
+_SAFETY_ROUND = {
+    "policy", "demonstrations", "comparisons", "method", "sft_epochs", "retain", "dpo_epochs", "baseline_share", "rounds", "gate",
+}  # fmt: skip
+RECIPES = {
+    "safety_round": _SAFETY_ROUND,
+    "instructgpt": {"comparisons", "dev", "steps", "sft_epochs"},
+    "llama2": {"comparisons", "dev", "helpfulness", "helpfulness_dev", "steps", "rounds"},
+}
+# What says how and where it runs, not what is done.
+_AROUND = {"recipe", "out", "layers", "track", "dry_run", "gate", "json_"}
 GATE_HELP = "End with exit code 1 where a release gate is not shown to be met; without it the report alone says so."
 
 
 def align(
+    context: typer.Context,
     model: Model = "starter",
     recipe: str = typer.Option(
         "safety_round",
@@ -33,12 +45,12 @@ def align(
         "", callback=existing, help="llama2: comparisons of helpfulness; --comparisons are then those of safety."
     ),
     helpfulness_dev: str = typer.Option("", callback=existing, help="llama2: held-out comparisons of helpfulness."),
-    steps: int = typer.Option(None, min=1, help="instructgpt, llama2: steps of PPO (a round)."),
+    steps: int = typer.Option(None, min=1, help="instructgpt, llama2: steps of PPO (a round).", show_default="60; 15"),
     out: Path = typer.Option(None, help="The run's folder; a new one under runs/ if none."),
     method: Method = "lora",
     precision: PrecisionName = "auto",
-    layers: str = typer.Option("", help=LAYERS_HELP, show_default="upper"),
-    rank: Rank = 8,
+    layers: str = typer.Option("", help=LAYERS_HELP, show_default="upper; all in instructgpt and llama2"),
+    rank: int = typer.Option(8, help="The adapters' rank.", show_default="8; 16 in instructgpt and llama2"),
     sft_epochs: int = typer.Option(None, help="Passes over the demonstrations."),
     retain: float = typer.Option(None, help="Weight of staying with the base model on benign prompts."),
     dpo_epochs: int = typer.Option(None, help="Passes over the pairs; 0 leaves DPO out."),
@@ -46,7 +58,9 @@ def align(
         None, help="Part of the verify prompts for baselines and changed system prompts."
     ),
     rounds: int = typer.Option(
-        1, help="Rounds: each after the first red-teams, repairs what it finds, trains and proves it."
+        1,
+        help="Rounds: each after the first red-teams, repairs what it finds, trains and proves it.",
+        show_default="1; 2 in llama2",
     ),
     limit: int = typer.Option(0, help="Use only so many rows of each kind: a smoke run."),
     seed: Seed = 0,
@@ -56,53 +70,46 @@ def align(
     json_: bool = typer.Option(False, "--json", help="Print the run's manifest as JSON at the end."),
 ) -> None:
     """Take a model through one complete round: probe, learn from demonstrations and own failures, verify, report."""
-    from accord.errors import SettingsError, nearest
     from accord.recipes.settings import AlignSettings, adapted_layers
+
+    given = asked_for(context, recipe)
+    target = out or RUNS / time.strftime(f"{'align' if recipe == 'safety_round' else recipe}-%Y%m%d-%H%M%S")
+    chosen = {name: value for name, value in given.items() if name not in _AROUND} | adapted_layers(layers, method)
+    if recipe == "safety_round":
+        start(target, AlignSettings(**chosen), dry_run, gate, json_, track)
+        return
+    from accord.cli import instructgpt, llama2
+    from accord.cli.progress import make_progress
+    from accord.cli.recipe import carry_out
+    from accord.cli.tracking import tracked
+
+    prepared = instructgpt.prepared(chosen) if recipe == "instructgpt" else llama2.prepared(chosen)
+    carry_out(prepared, target, dry_run, json_, tracked(make_progress(), track, target))
+
+
+def asked_for(context: typer.Context, recipe: str) -> dict[str, Any]:
+    """Return the options that were given, by name; what was not given is the recipe's own to choose.
+
+    Raises:
+        SettingsError: there is no such recipe, or it has no such option.
+    """
+    from accord.errors import SettingsError, nearest
 
     if recipe not in RECIPES:
         raise SettingsError(f"recipe '{recipe}' unknown{nearest(recipe, RECIPES)}; there are: {', '.join(RECIPES)}")
-    if recipe != "safety_round":
-        from accord.cli import instructgpt, llama2
-        from accord.cli.progress import make_progress
-        from accord.cli.tracking import tracked
-
-        chosen = {
-            "model": model, "precision": precision, "comparisons": comparisons, "dev": dev, "limit": limit, "seed": seed,
-        }  # fmt: skip
-        more: dict[str, Any] = {"steps": steps, "sft_epochs": sft_epochs if recipe == "instructgpt" else None}
-        if recipe == "llama2":
-            more |= {
-                "helpfulness": helpfulness,
-                "helpfulness_dev": helpfulness_dev,
-                "rounds": rounds if rounds > 1 else None,
-            }
-        chosen |= {name: x for name, x in more.items() if x is not None}
-        target = out or RUNS / time.strftime(f"{recipe}-%Y%m%d-%H%M%S")
-        run = instructgpt.run if recipe == "instructgpt" else llama2.run
-        run(target, chosen, dry_run, json_, tracked(make_progress(), track, target))
-        return
-    given: dict[str, Any] = {
-        "sft_epochs": sft_epochs,
-        "retain": retain,
-        "dpo_epochs": dpo_epochs,
-        "baseline_share": baseline_share,
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"
     }
-    settings = AlignSettings(
-        model=model,
-        policy=policy,
-        demonstrations=demonstrations,
-        comparisons=comparisons,
-        method=method,  # type: ignore[arg-type]  # checked by the settings
-        precision=precision,  # type: ignore[arg-type]
-        **adapted_layers(layers, method),
-        rank=rank,
-        rounds=rounds,
-        limit=limit,
-        seed=seed,
-        **{name: value for name, value in given.items() if value is not None},
-    )
-    folder = out or RUNS / time.strftime("align-%Y%m%d-%H%M%S")
-    start(folder, settings, dry_run, gate, json_, track)
+    if strange := sorted(given.keys() - _ANY - RECIPES[recipe]):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in strange)
+        raise SettingsError(f"recipe {recipe} has no {names}; its own options: {_listed(RECIPES[recipe])}")
+    return given
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))
 
 
 def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bool, track: Sequence[str] = ()) -> None:

@@ -110,7 +110,12 @@ def _register(arguments: Sequence[str]) -> None:
         group: Any = typer.Typer(help=text, no_args_is_help=True, epilog=EPILOG)
         commands = [(function.__name__.split("_")[-1], function) for function in module.COMMANDS]
         if module is train and "train" in arguments[:1]:  # to list the objectives loads torch
-            commands += [*train.pair_commands(), *reinforce.reinforcement_commands(), ("soup", reinforce.train_soup)]
+            commands += [
+                *train.pair_commands(),
+                *reinforce.reinforcement_commands(),
+                ("best-of-n", reinforce.train_best_of_n),
+                ("soup", reinforce.train_soup),
+            ]
         if module is findings:
             more = (*repairs.COMMANDS, *variants.COMMANDS)
             commands += [(function.__name__.split("_")[-1], function) for function in more]

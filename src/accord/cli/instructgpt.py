@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accord.cli.numbers import number, share
-from accord.errors import SettingsError
+from accord.cli.recipe import Done, Prepared, require
 from accord.types import Progress
 
 if TYPE_CHECKING:
     from accord.report.reinforcement import Rewarded, Truth
 
+FILES = ("comparisons", "dev")
 
-def run(out: Path, given: dict[str, Any], dry_run: bool, as_json: bool, progress: Progress) -> None:
-    """Run the recipe in `out`, or say what it would do.
+
+def prepared(given: dict[str, Any]) -> Prepared:
+    """Return the recipe, its files read.
 
     Raises:
         SettingsError: comparisons or held-out ones are missing.
+        DataError: rows are malformed, or there are too few to part.
     """
     from accord.recipes.instructgpt import InstructSettings, plan, read_material, run_instructgpt
 
-    for name in ("comparisons", "dev"):
-        if not given[name]:
-            raise SettingsError(
-                f"recipe instructgpt learns from comparisons and is measured on held-out ones: give --{name} FILE"
-            )
+    require("instructgpt", given, FILES)
     settings = InstructSettings(**given)
     material = read_material(settings)
-    for line in plan(settings, material):
-        progress.say(line)
-    if dry_run:
-        progress.say("dry run: nothing was written")
-        return
-    facts, truth = run_instructgpt(out, settings, material, progress)
-    if as_json:
-        print(json.dumps({"facts": facts, "truth": asdict(truth)}))
-        return
-    print("\n".join(lines(truth)))
-    if facts["ppo"]["ended early"] != "no":
-        print(f"reinforcement learning ended early: {facts['ppo']['ended early']}")
-    print(f"report: {facts['report']}")
-    print(f"model: {facts['model']}    talk to it: accord chat {facts['model']}")
+
+    def run(out: Path, progress: Progress) -> Done:
+        facts, truth = run_instructgpt(out, settings, material, progress)
+        told = lines(truth)
+        if facts["ppo"]["ended early"] != "no":
+            told.append(f"reinforcement learning ended early: {facts['ppo']['ended early']}")
+        return Done(facts, {"truth": asdict(truth)}, told)
+
+    return Prepared(plan(settings, material), run)
 
 
 def lines(truth: Truth) -> list[str]:

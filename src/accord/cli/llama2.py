@@ -2,49 +2,52 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accord.cli.numbers import number, share
-from accord.errors import SettingsError
+from accord.cli.recipe import Done, Prepared, require
 from accord.types import Progress
 
-FILES = {"comparisons": "comparisons", "dev": "dev", "helpfulness": "helpfulness", "helpfulness_dev": "helpfulness-dev"}
+if TYPE_CHECKING:
+    from accord.report.llama2_page import LlamaRound
+
+FILES = ("comparisons", "dev", "helpfulness", "helpfulness_dev")
 
 
-def run(out: Path, given: dict[str, Any], dry_run: bool, as_json: bool, progress: Progress) -> None:
-    """Run the recipe in `out`, or say what it would do.
+def prepared(given: dict[str, Any]) -> Prepared:
+    """Return the recipe, its files read.
 
     Raises:
         SettingsError: a file of comparisons is missing.
+        DataError: rows are malformed, or a file has no usable one.
     """
     from accord.recipes.llama2 import LlamaSettings, plan, read_material, run_llama2
-    from accord.report.llama2_page import headline
 
-    if missing := [f"--{option}" for name, option in FILES.items() if not given[name]]:
-        raise SettingsError(
-            "recipe llama2 learns safety and helpfulness from comparisons, and is measured on held-out ones: give "
-            + ", ".join(missing)
-        )
+    require("llama2", given, FILES)
     settings = LlamaSettings(**given)
     material = read_material(settings)
-    for line in plan(settings, material):
-        progress.say(line)
-    if dry_run:
-        progress.say("dry run: nothing was written")
-        return
-    facts, rounds = run_llama2(out, settings, material, progress)
-    if as_json:
-        print(json.dumps({"facts": facts, "rounds": [asdict(r) for r in rounds]}))
-        return
+
+    def run(out: Path, progress: Progress) -> Done:
+        facts, rounds = run_llama2(out, settings, material, progress)
+        return Done(facts, {"rounds": [asdict(r) for r in rounds]}, lines(rounds))
+
+    return Prepared(plan(settings, material), run)
+
+
+def lines(rounds: Sequence[LlamaRound]) -> list[str]:
+    """Return what was measured before the first round and after each, and what that comes to."""
+    from accord.report.llama2_page import headline
+
+    told = []
     for r in rounds:
         when = f"after round {r.number}" if r.number else "before the first round"
-        print(f"{when}: harmful prompts complied with {share(r.rates.harmful_compliance)}, contrast prompts refused "
-              f"{share(r.rates.contrast_refusal)}, capability {share(r.rates.capability)}")  # fmt: skip
-        print(f"  safety reward {number(r.safety.reward)}, helpfulness reward {number(r.helpfulness.reward)}, against before "
-              f"{number(r.helpfulness.difference)}")  # fmt: skip
-    print(headline(rounds))
-    print(f"report: {facts['report']}")
-    print(f"model: {facts['model']}    talk to it: accord chat {facts['model']}")
+        told += [
+            f"{when}: harmful prompts complied with {share(r.rates.harmful_compliance)}, contrast prompts refused "
+            f"{share(r.rates.contrast_refusal)}, capability {share(r.rates.capability)}",
+            f"  safety reward {number(r.safety.reward)}, helpfulness reward {number(r.helpfulness.reward)}, against before "
+            f"{number(r.helpfulness.difference)}",
+        ]
+    return [*told, headline(rounds)]

@@ -168,6 +168,46 @@ def train_soup(
         print(f"{name}: {fact}")
 
 
+def train_best_of_n(
+    data: Annotated[Path, typer.Argument(callback=existing, help="Prompts (JSONL), or rows whose prompts are taken.")],
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    reward: Annotated[list[str], typer.Option(help=REWARD_HELP)],
+    watcher: Annotated[str, typer.Option(help="A second reward, which is shown and does not choose.")] = "",
+    model: Model = "starter",
+    group: Annotated[int, typer.Option(min=2, help="Answers to a prompt.")] = 16,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0.01, help="Of sampling.")] = 1.0,
+    limit: Annotated[int, typer.Option(min=0, help="Prompts at most; 0: all.")] = 0,
+    policy: Annotated[
+        str, typer.Option(callback=existing, help="The policy of judges; the starter policy if none.")
+    ] = "",
+    precision: PrecisionName = "auto",
+    seed: Seed = 0,
+    json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Choose the best of several answers to each prompt, and measure what choosing among more is worth; nothing is trained."""
+    from accord.cli.progress import make_progress
+    from accord.recipes.best_of_n import BestAsked, run_best_of_n
+    from accord.report.best_of_page import told
+
+    asked = BestAsked(
+        model=model, rewards=tuple(reward), watcher=watcher, group=group, max_new_tokens=max_new_tokens, temperature=temperature,
+        limit=limit, policy=policy, precision=precision, seed=seed,  # type: ignore[arg-type]
+    )  # fmt: skip
+    facts, found = run_best_of_n(data, out, asked, make_progress())
+    if json_:
+        print(json.dumps({**facts, "best_of": asdict(found)}))
+        return
+    for point in found.points:
+        seen = "" if point.watcher is None else f"; {found.watcher} {_told(point.watcher)}"
+        print(
+            f"best of {point.k}, {point.kl:.2f} nats at most: {found.reward} {_told(point.reward)} above one answer{seen}"
+        )
+    print(told(found))
+    for name, fact in facts.items():
+        print(f"{name}: {fact}")
+
+
 def _told(e: Estimate) -> str:
     unscored = "".join(f"; {n} without: {why}" for why, n in e.unscored.items())
     if e.value is None:

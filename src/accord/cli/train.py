@@ -179,7 +179,12 @@ def train_reward(
     precision: PrecisionName = "auto",
     seed: Seed = 0,
     track: Track = [],  # noqa: B006 (Typer reads it)
-    cost: bool = typer.Option(False, "--cost", help="Score harm, with 0 as the border between safe and unsafe."),
+    cost: bool = typer.Option(
+        False,
+        "--cost",
+        help="Score harm, with 0 as the border between safe and unsafe: of comparisons with chosen_safe and rejected_safe, or of "
+        "answers with human_scores (0 to 1, 1: harmful).",
+    ),
     json_: AsJson = False,
 ) -> None:
     """Train a reward model; with --dev, print its held-out accuracy and calibration beside the base model's and length rules'."""
@@ -261,6 +266,8 @@ def _show(facts: Mapping[str, Any], held_out: HeldOut | None, json_: bool) -> No
         return
     for name, estimate in held_out.accuracy.items():
         print(f"held-out preference accuracy, {name}: {told(estimate)}")
+    for name, estimate in held_out.borders.items():
+        print(f"held-out answers {name}: {told(estimate)}")
     for name, estimate in held_out.slices.items():
         print(f"of these, {name}: {told(estimate)}")
     for b in held_out.calibration:

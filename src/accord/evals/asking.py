@@ -111,7 +111,10 @@ async def ask(
         await asyncio.gather(*tasks, return_exceptions=True)
         journal.close()
     progress.finish()
-    return _recorded(completer.name, chosen, journal.rows, failures, before, sampling, scorer, folder)
+    # In a thread: a judge behind a server runs a loop of its own, which cannot be this one.
+    return await asyncio.to_thread(
+        _recorded, completer.name, chosen, journal.rows, failures, before, sampling, scorer, folder
+    )
 
 
 class _FailedError(Exception):

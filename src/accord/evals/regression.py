@@ -66,9 +66,10 @@ async def ask_again(
         Transcript(f.asked, f.prefill + c.text, f.prompt.kind, f.prompt.clause, last_user_text(f.prompt.messages))
         for f, c in zip(findings, completions, strict=True)
     ]
+    # In a thread: a judge behind a server runs a loop of its own, which cannot be this one.
+    judged = await asyncio.to_thread(scorer.score_all, transcripts)
     scores = [
-        Score(Outcome.ERROR, "", c.error) if c.error else score
-        for c, score in zip(completions, scorer.score_all(transcripts), strict=True)
+        Score(Outcome.ERROR, "", c.error) if c.error else score for c, score in zip(completions, judged, strict=True)
     ]
     reruns = tuple(
         Rerun(

@@ -204,7 +204,9 @@ async def _answers(
         for (w, _, _), c in zip(asked, completions, strict=True)
     ]
     tried = [(w, text) for w, text in tried if text]
-    scores = scorer.score_all([_transcript(w.repair.prompt, w.ask, text) for w, text in tried])
+    shown = [_transcript(w.repair.prompt, w.ask, text) for w, text in tried]
+    # A judge behind a server runs a loop of its own, which cannot be this thread's.
+    scores = await asyncio.to_thread(scorer.score_all, shown)
     found: dict[str, str] = {}
     for (w, text), score in zip(tried, scores, strict=True):
         if _teaches(w.repair.prompt, policy, score.outcome):

@@ -8,7 +8,7 @@ import functools
 import os
 import random
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -83,12 +83,12 @@ def said_of(error: Any) -> str:
     return " ".join(str(told).split())[:_SHOWN]
 
 
-def client_of(key_variable: str) -> httpx.AsyncClient:
+def client_of(headers: Mapping[str, str]) -> httpx.AsyncClient:
     """Return a client with room for `AT_ONCE` connections. Its requests have deadlines of their own: a body that trickles never
     exceeds a timeout by the read.
     """
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
-    return httpx.AsyncClient(headers=authorisation(key_variable), timeout=None, limits=limits, verify=_trusted())
+    return httpx.AsyncClient(headers=dict(headers), timeout=None, limits=limits, verify=_trusted())
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 
 from accord.errors import ModelError
-from accord.models.asking import AT_ONCE, FailedError, client_of, refuse_failure, said_of, tried
+from accord.models.asking import AT_ONCE, FailedError, authorisation, client_of, refuse_failure, said_of, tried
 from accord.models.completer import Ability, Completion, Request
 from accord.types import Conversation
 
@@ -63,7 +63,7 @@ class OpenAICompleter:
         self.abilities = frozenset({Ability.PREFILL}) if vllm else frozenset()
         self._model, self._url = name, f"{url.rstrip('/')}/chat/completions"
         self._timeout_s, self._rng, self._sleep = timeout_s, rng or random.Random(), sleep
-        self._client = client_of(key_variable)
+        self._client = client_of(authorisation(key_variable))
         self._places = asyncio.Semaphore(AT_ONCE)
 
     async def complete(self, request: Request) -> Completion:

@@ -121,14 +121,16 @@ def end_scores(head: nn.Linear, batch: TreeBatch, hidden_BLD: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def score_answers(model: nn.Module, trees: Sequence[Tree]) -> Tensor:
-    """Return the score of each answer of every row, in order; all rows hold as many answers. Shape [R, K], fp32."""
-    scores = torch.zeros(len(trees), len(trees[0].answers))
+def score_answers(model: nn.Module, trees: Sequence[Tree]) -> list[Tensor]:
+    """Return the scores of each row's answers, in order: shape [answers of the row], fp32."""
+    scores: dict[int, Tensor] = {}
     head = score_head(model)
     for rows in batches(model, trees, range(len(trees)), FORWARD_TOKENS):
         batch = lay_out(model, [trees[i] for i in rows])
-        scores[rows] = end_scores(head, batch, last_states(model, batch)).view(len(rows), -1).cpu()
-    return scores
+        scores_A = end_scores(head, batch, last_states(model, batch)).cpu()
+        by_row = scores_A.split([len(trees[i].answers) for i in rows])
+        scores |= {i: own_K.clone() for i, own_K in zip(rows, by_row, strict=True)}
+    return [scores[i] for i in range(len(trees))]
 
 
 def _head_of(folder: Path) -> Tensor | None:

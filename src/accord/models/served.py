@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 
 from accord.errors import ModelError
-from accord.models.asking import AT_ONCE, FailedError, client_of, refuse_failure, tried
+from accord.models.asking import AT_ONCE, FailedError, authorisation, client_of, refuse_failure, tried
 from accord.models.openai import KEY_VARIABLE, stable_seed
 from accord.models.rollout import Rollout
 from accord.models.sampling import Sampling
@@ -101,7 +101,7 @@ class Servers:
 
     async def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> list[Rollout]:
         places = asyncio.Semaphore(AT_ONCE)
-        async with client_of(KEY_VARIABLE) as client:
+        async with client_of(authorisation(KEY_VARIABLE)) as client:
 
             async def ask(url: str, body: dict[str, Any]) -> Rollout:
                 async with places:
@@ -120,14 +120,14 @@ class Servers:
 
     async def _unload(self, prefix: str) -> None:
         found = await self._everywhere("GET", "models", None)
-        async with client_of(KEY_VARIABLE) as client:
+        async with client_of(authorisation(KEY_VARIABLE)) as client:
             for url, answer in found.items():
                 for name in (str(row["id"]) for row in answer["data"]):
                     if name.startswith(prefix):
                         await self._send(client, "POST", url, "unload_lora_adapter", {"lora_name": name})
 
     async def _everywhere(self, verb: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        async with client_of(KEY_VARIABLE) as client:
+        async with client_of(authorisation(KEY_VARIABLE)) as client:
             return {url: await self._send(client, verb, url, path, body) for url in dict.fromkeys(self.urls)}
 
     async def _send(

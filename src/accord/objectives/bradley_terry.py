@@ -29,10 +29,15 @@ class Ranked:
     margin_P: Tensor | None = None
     preference_P: Tensor | None = None
 
+    @property
+    def sizes(self) -> Tensor:
+        """How many comparisons each prompt has. Shape [E]."""
+        return torch.bincount(self.prompt_P, minlength=self.n_prompts)
+
     def mean(self, values_P: Tensor) -> Tensor:
-        """Return the mean over each prompt's comparisons. Shape [E]."""
-        n_E = torch.bincount(self.prompt_P, minlength=self.n_prompts).to(values_P.dtype)
-        return values_P.new_zeros(self.n_prompts).index_add(0, self.prompt_P, values_P) / n_E
+        """Return the mean over each prompt's comparisons, 0 for a prompt without any. Shape [E]."""
+        total_E = values_P.new_zeros(self.n_prompts).index_add(0, self.prompt_P, values_P)
+        return total_E / self.sizes.clamp_min(1).to(values_P.dtype)
 
 
 def bradley_terry(ranked: Ranked, centring: float = 0.0) -> Losses:
@@ -53,4 +58,8 @@ def bradley_terry(ranked: Ranked, centring: float = 0.0) -> Losses:
     if centring:
         loss_P = loss_P + centring * (ranked.better_P + ranked.worse_P) ** 2
     metrics = pair_metrics(ranked.better_P, ranked.worse_P)
-    return Losses(ranked.mean(loss_P), "example", {name: ranked.mean(value) for name, value in metrics.items()})
+    # A prompt without comparisons has no accuracy: it is in no mean.
+    compared_E = ranked.sizes > 0
+    return Losses(
+        ranked.mean(loss_P), "example", {name: ranked.mean(value)[compared_E] for name, value in metrics.items()}
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,16 +14,31 @@ from accord.objectives.reduction import Losses
 NEEDS = ("scores", "safe")
 
 
-def cost(ranked: Ranked, better_is_safe_P: Tensor, worse_is_safe_P: Tensor) -> Losses:
-    r"""Return the mean over a prompt's comparisons of -\log \sigma(C_w - C_l) - \log \sigma(s_w C_w) - \log \sigma(s_l C_l).
+@dataclass(frozen=True, slots=True)
+class Bordered:
+    """The costs of a step's A answers, whether each is safe, and the number of its prompt. Fields have shape [A]."""
+
+    cost_A: Tensor
+    safe_A: Tensor
+    prompt_A: Tensor
+
+
+def cost(ranked: Ranked, bordered: Bordered) -> Losses:
+    r"""Return the mean over a prompt's comparisons of -\log \sigma(C_w - C_l), and twice that of its answers' -\log \sigma(s C).
 
     `better` has the higher cost, that is the more harmful answer (the paper's y_w); s is -1 for a safe answer, +1 for an unsafe
-    one. The denominator is the step's number of prompts. Dai et al. (Safe RLHF), arXiv 2310.12773, eq. 6.
+    one. Dai et al. (Safe RLHF), arXiv 2310.12773, eq. 6, has both sides of each comparison in its second term: the same, where
+    a prompt's answers are all compared, and a prompt of one answer, which was called safe or unsafe and compared with none, has
+    its border too. The denominator is the step's number of prompts.
     """
     ranking = bradley_terry(ranked)
-    sides = ((ranked.better_P, better_is_safe_P), (ranked.worse_P, worse_is_safe_P))
-    signed = [cost_P * (1 - 2 * safe_P.to(cost_P.dtype)) for cost_P, safe_P in sides]
-    border_P = sum((-F.logsigmoid(s_P) for s_P in signed), start=ranked.better_P.new_zeros(()))
-    right_P = sum(((s_P > 0).to(s_P.dtype) / 2 for s_P in signed), start=ranked.better_P.new_zeros(()))
-    metrics = {**ranking.metrics, "border_accuracy": ranked.mean(right_P.detach())}
-    return Losses(ranking.loss_B + ranked.mean(border_P), "example", metrics)
+    signed_A = bordered.cost_A * (1 - 2 * bordered.safe_A.to(bordered.cost_A.dtype))
+    n_E = torch.bincount(bordered.prompt_A, minlength=ranked.n_prompts)
+
+    def mean(values_A: Tensor) -> Tensor:
+        return values_A.new_zeros(ranked.n_prompts).index_add(0, bordered.prompt_A, values_A) / n_E
+
+    right_E = mean((signed_A > 0).to(signed_A.dtype)).detach()
+    return Losses(
+        ranking.loss_B + 2 * mean(-F.logsigmoid(signed_A)), "example", {**ranking.metrics, "border_accuracy": right_E}
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,13 @@ from accord.data.checks import read_comparisons
 from accord.data.flaws import longer_chosen
 from accord.data.near_duplicates import nearest
 from accord.errors import DataError
-from accord.stats import CalibrationBin, calibration_curve, expected_calibration_error, proportion
+from accord.stats import (
+    CalibrationBin,
+    calibration_curve,
+    clustered_proportion,
+    expected_calibration_error,
+    proportion,
+)
 from accord.types import Comparison, Estimate, Prompt
 
 CONFIDENCE_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -34,12 +40,16 @@ STRENGTH_SLICES = (
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Accuracies by whose they are; of the scores themselves also their calibration and accuracies by slice."""
+    """Accuracies by whose they are; of the scores themselves also their calibration and accuracies by slice.
+
+    `borders` are of single answers: on which side of 0 a cost model put them.
+    """
 
     accuracy: Mapping[str, Estimate]
     calibration: Sequence[CalibrationBin]
     calibration_error: float | None
     slices: Mapping[str, Estimate]
+    borders: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 def preference_accuracy(scores_R2: Tensor) -> Estimate:
@@ -47,6 +57,17 @@ def preference_accuracy(scores_R2: Tensor) -> Estimate:
     margin = scores_R2[:, 0] - scores_R2[:, 1]
     ties = int((margin == 0).sum())
     return proportion(int((margin > 0).sum()), len(margin) - ties, {"tie": ties} if ties else {})
+
+
+def borders(costs: Sequence[float], safe: Sequence[bool], families: Sequence[str]) -> dict[str, Estimate]:
+    """Return how many answers have a cost on their side of 0, of all, of the harmful and of the safe ones."""
+    right = [cost < 0 if is_safe else cost > 0 for cost, is_safe in zip(costs, safe, strict=True)]
+    kinds = {
+        "on the right side of 0": range(len(right)),
+        "harmful and above 0": [i for i, s in enumerate(safe) if not s],
+        "safe and below 0": [i for i, s in enumerate(safe) if s],
+    }
+    return {name: clustered_proportion([right[i] for i in of], [families[i] for i in of]) for name, of in kinds.items()}
 
 
 def length_rules(comparisons: Sequence[Comparison]) -> dict[str, Estimate]:

@@ -27,7 +27,7 @@ from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.reporting import machine_facts
 from accord.recipes.reward_run import run_reward
 from accord.recipes.reward_truth import measure_truth
-from accord.recipes.settings import TrainingSettings
+from accord.recipes.settings import TrainingSettings, asked_of
 from accord.report.reinforcement import Truth
 from accord.report.reinforcement_page import write_reinforcement
 from accord.runs.atomic import file_digest, write_json
@@ -49,6 +49,8 @@ class InstructSettings:
     model: str = "starter"
     precision: str = "auto"
     rank: int = 16
+    first_layer: int = 0
+    last_layer: int = -1
     sft_epochs: int = 1
     reward_epochs: int = 1
     steps: int = 60
@@ -64,9 +66,14 @@ class InstructSettings:
     limit: int = 0
     seed: int = 0
 
+    def asked(self) -> dict[str, Any]:
+        """Return the settings as a run's manifest keeps them."""
+        return asked_of(self, {"first_layer": 0, "last_layer": -1})
+
     def training(self, model: str, **more: Any) -> TrainingSettings:
         """Return the settings of one of its runs."""
-        return TrainingSettings(model=model, precision=self.precision, rank=self.rank, seed=self.seed, **more)  # type: ignore[arg-type]
+        own: Any = {name: getattr(self, name) for name in ("precision", "rank", "first_layer", "last_layer", "seed")}
+        return TrainingSettings(model=model, **own, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,7 @@ def run_instructgpt(
         InputError: the folder holds another run.
         DataError: rows do not fit the model's window.
     """
-    asked = asdict(settings) | {
+    asked = settings.asked() | {
         "comparisons": file_digest(Path(settings.comparisons)),
         "dev": file_digest(Path(settings.dev)),
     }

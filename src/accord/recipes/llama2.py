@@ -33,7 +33,7 @@ from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.reporting import machine_facts
 from accord.recipes.reward_run import run_reward
 from accord.recipes.reward_truth import ANSWERS, compared, once, rates_of
-from accord.recipes.settings import AlignSettings, TrainingSettings
+from accord.recipes.settings import AlignSettings, TrainingSettings, asked_of
 from accord.recipes.sft_run import run_sft
 from accord.report.llama2_page import Aim, LlamaRound, write_llama2
 from accord.runs.atomic import file_digest, write_json
@@ -63,6 +63,8 @@ class LlamaSettings:
     model: str = "starter"
     precision: str = "auto"
     rank: int = 16
+    first_layer: int = 0
+    last_layer: int = -1
     rounds: int = 2
     reward_epochs: int = 1
     margin: float = 1.0
@@ -80,9 +82,18 @@ class LlamaSettings:
     limit: int = 0
     seed: int = 0
 
+    @property
+    def adapters(self) -> dict[str, Any]:
+        """What each of its runs trains, and on what draws."""
+        return {name: getattr(self, name) for name in ("precision", "rank", "first_layer", "last_layer", "seed")}
+
+    def asked(self) -> dict[str, Any]:
+        """Return the settings as a run's manifest keeps them."""
+        return asked_of(self, {"first_layer": 0, "last_layer": -1})
+
     def training(self, model: str, **more: Any) -> TrainingSettings:
         """Return the settings of one of its runs."""
-        return TrainingSettings(model=model, precision=self.precision, rank=self.rank, seed=self.seed, **more)  # type: ignore[arg-type]
+        return TrainingSettings(model=model, **self.adapters, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +149,7 @@ def run_llama2(
         name: file_digest(Path(getattr(settings, name)))
         for name in ("comparisons", "dev", "helpfulness", "helpfulness_dev")
     }
-    open_run(out, {"verb": VERB, **asdict(settings), **digests}, machine_facts())
+    open_run(out, {"verb": VERB, **settings.asked(), **digests}, machine_facts())
     recipe = _Recipe(out, settings, material, progress)
     facts: dict[str, Any] = {"reward models": recipe.reward_models()}
     rounds = [recipe.measured(0, settings.model)]
@@ -191,8 +202,8 @@ class _Recipe:
         if number > 1:
             lesson = self._lesson(folder, number, model)
             if lesson is not None:
-                how: Any = {"precision": s.precision, "rank": s.rank, "seed": s.seed}
-                asked_of_sft = AlignSettings(model=model, sft_epochs=EPOCHS, first_layer=0, **how)
+                how: Any = s.adapters
+                asked_of_sft = AlignSettings(model=model, sft_epochs=EPOCHS, **how)
                 run_sft(lesson, folder / "findings", asked_of_sft, self.progress)
                 model = str(folder / "findings")
         for name, steps in (("rejection", s.rejection_steps), ("ppo", s.steps)):

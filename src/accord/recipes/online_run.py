@@ -21,6 +21,7 @@ from accord.models.chat import ChatFormat
 from accord.models.held import held
 from accord.models.load import load_model, published_name, window
 from accord.models.opening import server_at
+from accord.models.packed import packed
 from accord.models.sampling import Sampling
 from accord.models.served import Servers
 from accord.models.sharded import sharding_asked
@@ -45,6 +46,7 @@ from accord.report.reinforcement import Reinforcement, Watched, watched
 from accord.report.reinforcement_page import write_reinforcement
 from accord.resolve import resolve
 from accord.runs.atomic import file_digest
+from accord.runs.folder import Stage
 from accord.scorers.as_reward import combined, cost_named, reward_named
 from accord.starter import policy_path
 from accord.train.collect import Asked, Judges
@@ -55,6 +57,7 @@ from accord.train.parallel import is_main
 from accord.train.sampled import Penalties
 from accord.train.samples import ROLLOUTS, read_samples, step_file
 from accord.train.served import Served
+from accord.train.states import forget_states, freeze_states
 from accord.types import Kind, Progress, Prompt
 
 KLWays = Literal["k1", "k2", "k3", "full"]
@@ -152,7 +155,7 @@ def run_online(
     learner = learner_of(trainee, by_value=method.needs_values)
     kept = None
     if ptx is not None:
-        kept = Kept(conversation_trees(trainee, ptx), settings.rows_per_step, asked.ptx)
+        kept = kept_beside(trainee, ptx, asked.ptx, settings.rows_per_step, stage, progress)
     online = OnlineSettings(
         steps=asked.steps,
         prompts_per_step=asked.prompts_per_step,
@@ -171,6 +174,7 @@ def run_online(
         served = served_by(asked.rollouts, trainee, learner, prompts, stage.folder / ADAPTERS, settings.model)
     result = fit_online(learner, method, judges, prompts, online, stage.folder, progress, kept, served=served)
     if is_main() and not stage.done:
+        forget_states(stage.folder)
         stage.finish({"seconds": result.seconds, "ended": result.ended})
     card = plain_card(settings.model, f"{name} on {len(prompts)} prompts, rewarded by {judges.reward.name},")
     if learner.value_head is not None:
@@ -296,6 +300,23 @@ def read_asked(data: Path, chat: ChatFormat, room: int) -> list[Asked]:
             f"{room} tokens"
         )
     return list(found.values())
+
+
+def kept_beside(
+    trainee: Trainee, data: Path, coefficient: float, rows_per_update: int, stage: Stage, progress: Progress
+) -> Kept:
+    """Return rows that are learned beside, their frozen states computed once where the stage is still to be done.
+
+    Raises:
+        DataError: rows cannot be used, or do not fit the model's window.
+    """
+    trees = conversation_trees(trainee, data)
+    if stage.done:
+        return Kept(trees, rows_per_update, coefficient)
+    with packed(trainee.model):
+        wanted = [False] * len(trees)
+        states = freeze_states(trainee.model, trees, trainee.first_layer, wanted, stage.folder, progress)
+    return Kept(trees, rows_per_update, coefficient, states)
 
 
 def conversation_trees(trainee: Trainee, data: Path) -> list[Tree]:

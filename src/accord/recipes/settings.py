@@ -87,7 +87,7 @@ class AlignSettings:
 
     def asked(self) -> dict[str, Any]:
         """Return the settings as a run's manifest keeps them."""
-        return _asked(self)
+        return asked_of(self, _LATER)
 
     def refuse_as_round(self) -> None:
         """Refuse what a whole round cannot be asked for, though its first stage alone can.
@@ -138,7 +138,7 @@ class TrainingSettings:
 
     def asked(self) -> dict[str, Any]:
         """Return the settings as a run's manifest keeps them."""
-        return _asked(self)
+        return asked_of(self, _LATER)
 
     def dials(self) -> TrainSettings:
         """Return those of the loop."""
@@ -151,8 +151,9 @@ class TrainingSettings:
         )
 
 
-def _asked(settings: AlignSettings | TrainingSettings) -> dict[str, Any]:
-    return {k: v for k, v in asdict(settings).items() if k not in _LATER or v != _LATER[k]}
+def asked_of(settings: Any, later: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as a run's manifest keeps them: of those that came `later`, only what differs from their default."""
+    return {k: v for k, v in asdict(settings).items() if k not in later or v != later[k]}
 
 
 def default_learning_rate(method: str) -> float:

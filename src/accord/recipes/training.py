@@ -37,7 +37,7 @@ from accord.train.imitation import common_onsets, refusal_forks, sft_task
 from accord.train.offline import TrainResult, TrainSettings, fit, read_result
 from accord.train.parallel import is_main, kept, main_first, wait
 from accord.train.preferences import answer_logps, preference_task
-from accord.train.states import freeze_states
+from accord.train.states import forget_states, freeze_states
 from accord.types import Comparison, Demonstration, Message, Progress
 
 OBJECTIVES = "accord.objectives"
@@ -91,8 +91,7 @@ def train_stage(trainee: Trainee, stage: Stage, train: Callable[[Path], TrainRes
         return read_result(stage.folder)
     result = train(stage.folder)
     if is_main():
-        for states in stage.folder.glob("states-*.safetensors"):
-            states.unlink()
+        forget_states(stage.folder)
         stage.finish({"seconds": result.seconds, "skipped": result.skipped})
     wait()
     return result

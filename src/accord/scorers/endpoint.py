@@ -8,15 +8,17 @@ and a "fail" stands, for the doubtful case must not flatter the model.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import httpx
 
+from accord.models.asking import FailedError, client_of, refuse_failure, tried
 from accord.scorers.blank import blank
 from accord.types import Outcome, Score, Transcript
 
@@ -25,40 +27,51 @@ NO_VERDICT = "the grader gave no verdict"
 UNREACHABLE = "the grader could not be reached"
 IN_FLIGHT = 16
 TIMEOUT_S = 60.0
-_TRIES = 3
 _FLAGS = {"true": True, "false": False}
 
 
 class EndpointScorer:
     """Asks a URL. `threshold` is the least score that passes; without one only 0 and 1 are verdicts by themselves."""
 
-    def __init__(self, url: str, *, threshold: float | None = None, headers: Mapping[str, str] | None = None) -> None:
-        self._url, self._threshold, self._headers = url, threshold, dict(headers or {})
+    def __init__(
+        self,
+        url: str,
+        *,
+        threshold: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._url, self._threshold, self._headers, self._sleep = url, threshold, dict(headers or {}), sleep
+        self._rng = random.Random()
         self.name = f"endpoint:{url}"
         self.config_hash = hashlib.sha256(json.dumps([url, threshold]).encode()).hexdigest()[:16]
 
     def score_all(self, transcripts: Sequence[Transcript]) -> list[Score]:
-        """Return a score a transcript; an endpoint that fails three times leaves its row unscored."""
-        with (
-            httpx.Client(headers=self._headers, timeout=TIMEOUT_S) as client,
-            ThreadPoolExecutor(IN_FLIGHT) as threads,
-        ):
-            return list(threads.map(lambda t: blank(t, self.name) or self._ask(client, t), transcripts))
+        """Return a score a transcript; an endpoint that goes on failing leaves its row unscored."""
+        with asyncio.Runner() as runner:
+            return runner.run(self._all(transcripts))
 
-    def _ask(self, client: httpx.Client, transcript: Transcript) -> Score:
+    async def _all(self, transcripts: Sequence[Transcript]) -> list[Score]:
+        places = asyncio.Semaphore(IN_FLIGHT)
+        async with client_of(self._headers) as client:
+            return list(await asyncio.gather(*(self._one(client, t, places) for t in transcripts)))
+
+    async def _one(self, client: httpx.AsyncClient, transcript: Transcript, places: asyncio.Semaphore) -> Score:
+        if (nothing := blank(transcript, self.name)) is not None:
+            return nothing
         row = {"messages": [{"role": m.role, "content": m.content} for m in transcript.messages]}
         row |= {k: v for k, v in asdict(transcript).items() if k != "messages"}
-        said = ""
-        for _ in range(_TRIES):
-            try:
-                response = client.post(self._url, json=row)
-            except httpx.HTTPError as error:
-                said = f"{type(error).__name__}: {error}"
-                continue
-            if response.status_code == httpx.codes.OK:
-                return self.read(response.text, transcript)
-            said = f"status {response.status_code}: {response.text[:500]}"
-        return Score(Outcome.UNSCORED, self.name, UNREACHABLE, said)
+
+        async def ask() -> str:
+            response = await client.post(self._url, json=row)
+            refuse_failure(response)
+            return response.text
+
+        try:
+            reply = await tried(ask, TIMEOUT_S, self._rng, self._sleep, places)
+        except FailedError as error:
+            return Score(Outcome.UNSCORED, self.name, UNREACHABLE, str(error))
+        return self.read(reply, transcript)
 
     def read(self, reply: str, transcript: Transcript) -> Score:
         """Return the score that a reply stands for."""

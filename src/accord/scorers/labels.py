@@ -6,8 +6,10 @@ Each file answers one question: was the request refused, was the objective achie
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,8 +39,9 @@ _EXPECTED = (
 class LabelledAnswer:
     """One answer and what people said of it; `where` is the file and line it came from.
 
-    `ratings` are what each of several people said, from 0 (no) to 1 (yes); empty where only their verdict is known.
-    `strata` says, by kind (source set, hazard, attack), where the row belongs.
+    `ratings` are what each of several people said, from 0 (no) to 1 (yes); empty where only their verdict is known. `score` is
+    what was said on average, by one person too; None where only a verdict is known. `strata` says, by kind (source set, hazard,
+    attack), where the row belongs.
     """
 
     prompt: str
@@ -47,6 +50,12 @@ class LabelledAnswer:
     where: str = ""
     ratings: tuple[float, ...] = ()
     strata: Mapping[str, str] = field(default_factory=dict)
+    score: float | None = None
+
+    @property
+    def extent(self) -> float:
+        """How far the answer is a yes, from 0 to 1: the mean score, or the verdict's own number."""
+        return _RATING[self.label] if self.score is None else self.score
 
     @property
     def transcript(self) -> Transcript:
@@ -62,7 +71,7 @@ def rated(question: Question, rating: float) -> Label:
 
 
 def read_labels(path: Path, question: Question = "refusal") -> list[LabelledAnswer]:
-    """Return the labelled answers of a CSV or JSONL file, in order.
+    """Return the labelled answers of a CSV or JSONL file (`.gz` too), in order.
 
     XSTest's CSV answers the question of refusal only; `human_scores` answer the one that is asked, 1 being yes.
 
@@ -70,10 +79,11 @@ def read_labels(path: Path, question: Question = "refusal") -> list[LabelledAnsw
         DataError: if the file cannot be read, a row is malformed or no row is there; it names the file and the line.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text ({error}); expected {_EXPECTED}") from error
-    is_csv = path.suffix.lower() == ".csv"
+    is_csv = path.name.lower().removesuffix(".gz").endswith(".csv")
     if is_csv and question != "refusal":
         raise DataError(
             f"{path}: a CSV of XSTest's form says what was refused, not what the question '{question}' asks"
@@ -82,6 +92,11 @@ def read_labels(path: Path, question: Question = "refusal") -> list[LabelledAnsw
     if not rows:
         raise DataError(f"{path}: no labelled answer in it; expected {_EXPECTED}")
     return rows
+
+
+def holds_labels(row: Mapping[str, Any]) -> bool:
+    """Say whether a row of JSON is a labelled answer, as `read_labels` reads them, and no comparison."""
+    return "human_scores" in row or {"answer", "label"} <= row.keys()
 
 
 def as_examples(rows: Sequence[LabelledAnswer]) -> tuple[list[Transcript], list[bool]]:
@@ -137,7 +152,8 @@ def _jsonl_rows(path: Path, text: str, question: Question) -> Iterator[LabelledA
             ratings = _scores(row["human_scores"], where)
             label = _majority(ratings, question)
             prompt, answer = _text(row, "objective", where), _text(row, "response", where)
-            yield LabelledAnswer(prompt, answer, label, where, ratings if len(ratings) > 1 else (), strata)
+            several, score = ratings if len(ratings) > 1 else (), sum(ratings) / len(ratings)
+            yield LabelledAnswer(prompt, answer, label, where, several, strata, score)
         else:
             label = _label(_text(row, "label", where), where, {}, question)
             yield LabelledAnswer(_text(row, "prompt", where), _text(row, "answer", where), label, where, (), strata)

@@ -9,7 +9,10 @@ from accord.types import Score, Transcript
 
 
 class Scorer(Protocol):
-    """Judges transcripts, many at once: a model behind it wants a full batch."""
+    """Judges transcripts, many at once: a model behind it wants a full batch.
+
+    A judge behind a server runs an event loop of its own: within a running one, `score_all` is called in a thread.
+    """
 
     @property
     def name(self) -> str:

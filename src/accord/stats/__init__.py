@@ -1,6 +1,7 @@
 """Numbers with their uncertainty: intervals, paired and clustered comparisons, agreement. Sees arrays only."""
 
 from accord.stats.agreement import cohen_kappa, krippendorff_alpha, raw_agreement
+from accord.stats.best_of import best_of, best_of_kl
 from accord.stats.bootstrap import cluster_bootstrap, clustered_proportion, effective_size
 from accord.stats.calibration import CalibrationBin, calibration_curve, expected_calibration_error
 from accord.stats.intervals import (
@@ -31,6 +32,8 @@ __all__ = [
     "SequentialTest",
     "WinRate",
     "benjamini_hochberg",
+    "best_of",
+    "best_of_kl",
     "calibration_curve",
     "cluster_bootstrap",
     "clustered_proportion",

@@ -196,8 +196,8 @@ class _Sums:
         self.counts[name] = self.counts.get(name, 0) + count
 
     def means(self) -> dict[str, float]:
-        """Return each metric's mean."""
-        return {name: self.metrics[name] / self.counts[name] for name in self.metrics}
+        """Return each metric's mean; of one that no example of the step has, nothing."""
+        return {name: self.metrics[name] / self.counts[name] for name in self.metrics if self.counts[name]}
 
 
 @dataclass(frozen=True, slots=True)

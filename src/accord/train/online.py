@@ -49,7 +49,7 @@ from accord.train.offline import CHECKPOINT_EVERY_S, MOST_SKIPPED, Stepper, opti
 from accord.train.parallel import gather, is_main, n_processes, own_rows, same_everywhere, together, wait
 from accord.train.samples import Sample, measured_of, read_samples, step_file, write_samples
 from accord.train.served import Served
-from accord.train.states import NOTHING_FROZEN
+from accord.train.states import NOTHING_FROZEN, FrozenStates
 from accord.train.watch import Pace, StepLog, Work, turned_down
 from accord.types import Progress
 
@@ -67,6 +67,7 @@ class Kept:
     trees: Sequence[Tree]
     rows_per_update: int
     coefficient: float
+    states: FrozenStates = NOTHING_FROZEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +303,8 @@ class _Run:
             return Mixture(trees, [0] * n, (lesson.part,), lesson.states)
         beside = [*trees, *self.kept.trees]
         ptx = Learned(beside, self.learner.head, name="ptx", coefficient=self.kept.coefficient)
-        return Mixture(beside, [0] * n + [1] * len(self.kept.trees), (lesson.part, ptx), NOTHING_FROZEN)
+        states = lesson.states.followed_by(self.kept.states, n)
+        return Mixture(beside, [0] * n + [1] * len(self.kept.trees), (lesson.part, ptx), states)
 
     def _updates(self, n: int) -> Iterator[list[int]]:
         """Yield the rows of each optimiser step: the prompts in an order of its own each pass, and some rows beside."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from accord.models.reward import end_scores
 from accord.models.tree import Tree, TreeBatch
 from accord.objectives.bradley_terry import Ranked, bradley_terry
-from accord.objectives.cost import cost
+from accord.objectives.cost import Bordered, cost
 from accord.objectives.reduction import Losses, Totals
 from accord.train.mixture import Mixture, Part
 from accord.train.states import FrozenStates
@@ -23,7 +23,7 @@ class Ranking:
     """What people said of one row's answers: pairs of their places, the better first (of a cost model: the more harmful).
 
     `margins` say by how much the better should lead, `preferences` how probable it is that it is better: one a pair, or none at
-    all. `safe` says of each answer whether it is safe; empty where nobody said.
+    all. `safe` says of each answer whether it is safe; empty where nobody said. A cost model's row may have no pair.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -53,12 +53,12 @@ class Scored(Part):
         # Where each row's answers begin among the batch's.
         _, sizes = batch.tree_A.unique_consecutive(return_counts=True)
         first = (sizes.cumsum(0) - sizes).tolist()
-        pairs_P2 = torch.tensor([(s + i, s + j) for s, r in zip(first, rankings, strict=True) for i, j in r.pairs])
-        pairs_P2 = pairs_P2.to(scores_A.device)
+        pairs = [(s + i, s + j) for s, r in zip(first, rankings, strict=True) for i, j in r.pairs]
+        pairs_P2 = torch.tensor(pairs, dtype=torch.long, device=scores_A.device).view(-1, 2)
         ranked = Ranked(
             better_P=scores_A[pairs_P2[:, 0]],
             worse_P=scores_A[pairs_P2[:, 1]],
-            prompt_P=torch.tensor([n for n, r in enumerate(rankings) for _ in r.pairs], device=scores_A.device),
+            prompt_P=_numbered([len(r.pairs) for r in rankings], scores_A),
             n_prompts=len(rows),
             margin_P=_joined([r.margins for r in rankings], scores_A),
             preference_P=_joined([r.preferences for r in rankings], scores_A),
@@ -66,7 +66,12 @@ class Scored(Part):
         safe_A = _joined([r.safe for r in rankings], scores_A)
         if safe_A is None:
             return [bradley_terry(ranked, self.centring)]
-        return [cost(ranked, safe_A[pairs_P2[:, 0]], safe_A[pairs_P2[:, 1]])]
+        return [cost(ranked, Bordered(scores_A, safe_A, _numbered([len(r.safe) for r in rankings], scores_A)))]
+
+
+def _numbered(sizes: Sequence[int], like: Tensor) -> Tensor:
+    """Return each row's number, as often as the row has things."""
+    return torch.tensor([n for n, size in enumerate(sizes) for _ in range(size)], dtype=torch.long, device=like.device)
 
 
 def _joined(values: Sequence[Sequence[float]], like: Tensor) -> Tensor | None:

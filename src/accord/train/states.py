@@ -48,6 +48,12 @@ class FrozenStates:
             entering_BLD[b, columns] = self.entering[i]
         return batch, upper_states(model, batch, entering_BLD.to(device), self.first_layer)
 
+    def followed_by(self, other: FrozenStates, n: int) -> FrozenStates:
+        """Return these states of n rows and another's of the rows after them; none where they enter different layers, or none."""
+        if not self.first_layer or self.first_layer != other.first_layer:
+            return NOTHING_FROZEN
+        return FrozenStates(self.first_layer, {**self.entering, **{n + i: x for i, x in other.entering.items()}}, {})
+
     def reference(self, rows: Sequence[int]) -> Tensor:
         """Return the reference's last states of some rows, concatenated in their order. Shape [N, D]."""
         return torch.cat([self.last[i] for i in rows])
@@ -96,6 +102,12 @@ def freeze_states(
     entering = {i: states for each in stored for i, states in each["entering"].items()}
     last = {i: states for each in stored for i, states in each["last"].items()}
     return FrozenStates(first_layer, entering, last)
+
+
+def forget_states(folder: Path) -> None:
+    """Remove what `freeze_states` kept: training that has ended needs it no more."""
+    for path in folder.glob("states-*.safetensors"):
+        path.unlink()
 
 
 def frozen_in_memory(model: nn.Module, trees: Sequence[Tree], first_layer: int) -> FrozenStates:
