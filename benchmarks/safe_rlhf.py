@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 from machine import data_folder, finish, processor, say
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="a few rows and one step: shows that it runs")
     parser.add_argument("--pairs", type=int, default=300, help="comparisons of helpfulness")
+    parser.add_argument("--epochs", type=int, default=2, help="passes of the cost model over what people scored")
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--prompts-per-step", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=48)
@@ -134,7 +136,15 @@ def main() -> None:
     files = write_data(out / "data", options.pairs, n_harm)
     dials = partial(TrainingSettings, first_layer=-1, seed=SEED)
     facts, held_out = run_reward(
-        files["harm"], files["harm-held-out"], out / "cost", 0.0, 0.0, True, dials(epochs=2), False, progress
+        files["harm"],
+        files["harm-held-out"],
+        out / "cost",
+        0.0,
+        0.0,
+        True,
+        dials(epochs=options.epochs),
+        False,
+        progress,
     )
     assert held_out is not None
     for name, e in {**held_out.borders, **held_out.accuracy}.items():
@@ -163,16 +173,18 @@ def main() -> None:
 
     # Before the runs: whoever sets a limit should know where it begins.
     measure(START, "starter")
+    # The cost has a scale of its own, by its border; the reward is learned from in units of its deviation.
+    deviation = stdev([v for s in samples[START] if (v := s.scores[by_what["reward"]]) is not None])
     for name, folder, limited in ((FREE, "free", False), (LIMITED, f"limited-{options.limit:g}", True)):
         asked = OnlineAsked(
-            rewards=(reward,),
+            rewards=(f"{1 / deviation:.4g}*{reward}",),
             cost=cost if limited else "",
             cost_limit=options.limit if limited else 0.0,
             steps=options.steps,
             prompts_per_step=options.prompts_per_step,
             group=4,
             max_new_tokens=options.tokens,
-            kl=0.02,
+            kl=0.05,
         )
         settings = dials(learning_rate=options.learning_rate, rows_per_step=max(1, options.prompts_per_step // 2))
         run_online("grpo", files["prompts"], out / folder, asked, settings, progress)

@@ -312,6 +312,23 @@ def test_rows_beside_are_learned_the_same_from_their_frozen_states(tmp_path, mon
     assert layers == [1, 1, 1, 0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("scale", "name", "warned"), [(1e-3, "ppo", True), (10.0, "ppo", False), (1e-3, "grpo", False)]
+)
+def test_a_penalty_that_is_larger_than_the_reward_is_said(scale, name, warned, tmp_path):
+    """Not of GRPO, whose advantages are in units of their own deviation."""
+
+    class Heard(Silent):
+        def say(self, line):
+            told.append(line)
+
+    told = []
+    method = method_named(name, N_NEW, {})
+    learner, prompts = problem(method)
+    fit_online(learner, method, judges(lambda t: scale * odd(t)), prompts, settings(steps=2, kl=0.1), tmp_path, Heard())
+    assert sum("a nat costs 0.1" in line for line in told) == warned
+
+
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_what_is_reinforced_is_what_was_sampled_at_its_temperature(temperature, tmp_path):
     """Engine and learner agree at any temperature, in several passes and with the divergence over the whole vocabulary."""

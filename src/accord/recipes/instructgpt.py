@@ -26,7 +26,7 @@ from accord.recipes.conversation_run import run_conversations
 from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.reporting import machine_facts
 from accord.recipes.reward_run import run_reward
-from accord.recipes.reward_truth import measure_truth
+from accord.recipes.reward_truth import measure_truth, reward_deviation
 from accord.recipes.settings import TrainingSettings, asked_of
 from accord.report.reinforcement import Truth
 from accord.report.reinforcement_page import write_reinforcement
@@ -38,11 +38,17 @@ VERB = "align, recipe instructgpt"
 TRUTH = "truth.json"
 # The reward's models and the model that is reinforced, by the folders of their runs.
 SFT, REWARD, WATCHER, PPO = "sft", "reward", "watcher", "ppo"
+# Training prompts on which the reward's spread is measured.
+N_SCALED = 64
 
 
 @dataclass(frozen=True, slots=True)
 class InstructSettings:
-    """What the recipe can be asked for. `limit` keeps the first so many comparisons and held-out ones, for a smoke run."""
+    """What the recipe can be asked for. `limit` keeps the first so many comparisons and held-out ones, for a smoke run.
+
+    The reward is learned from in units of its standard deviation over the SFT model's answers: a reward model's scale is whatever
+    its training ended at, and `kl`, what a nat costs, is in the same units.
+    """
 
     comparisons: str
     dev: str
@@ -58,7 +64,7 @@ class InstructSettings:
     group: int = 4
     passes: int = 2
     max_new_tokens: int = 64
-    kl: float = 0.05
+    kl: float = 0.1
     kl_budget: float = 15.0
     ptx: float = 0.5
     learning_rate: float = 1e-4
@@ -157,8 +163,18 @@ def run_instructgpt(
         )
         facts[name]["held-out accuracy"] = None if held_out is None else asdict(held_out.accuracy["reward"])
     progress.say("3 of 4: reinforcement learning")
+    sft = load_model(str(out / SFT), settings.precision)  # type: ignore[arg-type]
+    deviation = reward_deviation(
+        sft,
+        out / REWARD,
+        _some(material.train, N_SCALED, f"{settings.seed}/scale"),
+        settings.max_new_tokens,
+        settings.seed,
+        out / "measured" / "scale.jsonl",
+    )
+    facts["a deviation of the reward"] = deviation
     online = OnlineAsked(
-        rewards=(f"reward:{out / REWARD}",),
+        rewards=(f"{1 / deviation:.4g}*reward:{out / REWARD}",),
         watcher=f"reward:{out / WATCHER}",
         steps=settings.steps,
         prompts_per_step=settings.prompts_per_step,
@@ -177,10 +193,10 @@ def run_instructgpt(
     facts[PPO], _, evidence = run_online("ppo", files["prompts"], out / PPO, online, dials, progress, files["sft"])
     progress.say("4 of 4: measuring")
     truth = measure_truth(
-        load_model(str(out / SFT), dials.precision),
+        sft,
         load_model(str(out / PPO), dials.precision),
         (out / REWARD, out / WATCHER),
-        _some(material.held_out, settings),
+        _some(material.held_out, settings.n_held_out, f"{settings.seed}/held out"),
         settings.max_new_tokens,
         settings.seed,
         settings.limit,
@@ -195,11 +211,11 @@ def run_instructgpt(
     return facts, truth
 
 
-def _some(comparisons: Sequence[Comparison], settings: InstructSettings) -> list[Comparison]:
-    """Return held-out comparisons of different prompts, drawn at random."""
+def _some(comparisons: Sequence[Comparison], n: int, seed: str) -> list[Comparison]:
+    """Return n comparisons of different prompts, drawn at random."""
     by_family = {c.family: c for c in comparisons}
     rows = [by_family[f] for f in sorted(by_family)]
-    return random.Random(f"{settings.seed}/held out").sample(rows, min(settings.n_held_out, len(rows)))
+    return random.Random(seed).sample(rows, min(n, len(rows)))
 
 
 def _write(folder: Path, material: Material) -> dict[str, Path]:

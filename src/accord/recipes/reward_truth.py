@@ -10,6 +10,7 @@ from statistics import stdev
 
 from accord.data.jsonl import read_rows, write_rows
 from accord.data.records import read_choices, read_prompts
+from accord.errors import DataError
 from accord.evals.runner import Setting, answer_choices, attempt_prompts
 from accord.evals.summary import ChoiceResult, Condition, Rates, summarise
 from accord.models.chat import ChatFormat
@@ -55,8 +56,7 @@ def measure_truth(
     judges = Judges(Weighted(((1.0, reward),)), watcher=watcher)
     sampling = Sampling(max_new_tokens, 1.0, seed)
     chat = ChatFormat(before.tokenizer)
-    prompts = [Prompt(c.id, c.messages, "ordinary", c.clause, c.family, "verify") for c in held_out]
-    asked = [Asked(p, chat.prompt(p.messages)) for p in prompts]
+    asked = asked_of(chat, held_out)
     samples: dict[str, list[Sample]] = {}
     for name, loaded in (("before", before), ("after", after)):
         progress.say(f"held-out prompts, {name}")
@@ -74,6 +74,34 @@ def measure_truth(
             for name, loaded in (("before", before), ("after", after))
         },
     )
+
+
+def reward_deviation(
+    loaded: LoadedModel, reward: Path, comparisons: Sequence[Comparison], max_new_tokens: int, seed: int, path: Path
+) -> float:
+    """Return the standard deviation of the rewards of a model's own answers to the comparisons' prompts, which `path` keeps.
+
+    Raises:
+        DataError: the reward model tells no answers apart, so that there is nothing to learn from it.
+    """
+    judges = Judges(Weighted(((1.0, ByNumber(RewardScorer(load_reward_model(str(reward)), "reward"))),)))
+    chat = ChatFormat(loaded.tokenizer)
+    source, sampling = Source(loaded.model, chat.end_ids, chat.decode), Sampling(max_new_tokens, 1.0, seed)
+    asked = asked_of(chat, comparisons)
+    samples = once(path, partial(collect, source, judges, asked, ANSWERS, sampling))
+    rewards = [s.reward for s in samples if s.reward is not None]
+    deviation = stdev(rewards) if len(rewards) > 1 else 0.0
+    if not deviation:
+        raise DataError(
+            f"{reward} gives all of {len(rewards)} answers the same reward: there is nothing to learn from it"
+        )
+    return deviation
+
+
+def asked_of(chat: ChatFormat, comparisons: Sequence[Comparison]) -> list[Asked]:
+    """Return comparisons' prompts as a model reads them."""
+    prompts = [Prompt(c.id, c.messages, "ordinary", c.clause, c.family, "verify") for c in comparisons]
+    return [Asked(p, chat.prompt(p.messages)) for p in prompts]
 
 
 def once(path: Path, make: Callable[[], list[Sample]]) -> list[Sample]:

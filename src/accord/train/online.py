@@ -44,6 +44,7 @@ from accord.train.collect import Asked, Judges, Source, rewarded, scored
 from accord.train.imitation import Learned
 from accord.train.learner import Group, Learner, Lesson, Method, OnlineSettings
 from accord.train.masters import masters_of
+from accord.train.methods import Reinforce
 from accord.train.mixture import Mixture
 from accord.train.offline import CHECKPOINT_EVERY_S, MOST_SKIPPED, Stepper, optimizer_of, schedule
 from accord.train.parallel import gather, is_main, n_processes, own_rows, same_everywhere, together, wait
@@ -242,6 +243,8 @@ class _Run:
     ) -> tuple[dict[str, float], Work]:
         """Take the step's optimiser steps; return what was measured, and the work that they came to."""
         groups, measured = self._groups(samples)
+        if not self.step:
+            self._say_what_a_nat_costs(groups)
         measured = {**measured_of(samples), **measured, "versions_behind": float(at.step - samples[0].version)}
         lesson = self.method.lesson(self.learner, groups, self.settings)
         measured |= lesson.measured
@@ -296,6 +299,20 @@ class _Run:
             replace(g, rewards=self.multiplier.combined(g.rewards, c)) for g, c in zip(groups, costs, strict=True)
         ]
         return combined, {"multiplier": self.multiplier.value, "cost": mean_cost}
+
+    def _say_what_a_nat_costs(self, groups: Sequence[Group]) -> None:
+        """Warn where leaving the reference costs more than answers differ by: exp(reward / kl) is then next to the reference."""
+        kl = self.settings.penalties.kl
+        spreads = [float(g.rewards.var()) for g in groups if len(g.rewards) > 1]
+        if not (kl and spreads and isinstance(self.method, Reinforce) and self.method.kl_in == "reward"):
+            return
+        deviation = math.sqrt(fmean(spreads))
+        if deviation < kl:
+            self.progress.say(
+                f"the first answers to one prompt differ by a reward of {deviation:.2g} (a standard deviation), and a nat costs "
+                f"{kl:g}: at best the reward rises by some {deviation / kl:.2g} deviations; give it a weight (WEIGHT*NAME) or a "
+                "smaller --kl"
+            )
 
     def _task(self, lesson: Lesson) -> Mixture:
         trees, n = lesson.trees, len(lesson.trees)
