@@ -85,16 +85,10 @@ def _watched(point: BestPoint) -> float:
 def curve(of: BestOf) -> plots.Picture | None:
     """Return gains in standard deviations of single answers against nats; None where no reward varies."""
     lines = [
-        (
-            name,
-            deviation,
-            [(p, e) for p in of.points if (e := pick(p)) is not None and e.value is not None],
-            colour,
-            marker,
-        )
-        for name, deviation, pick, colour, marker in (
-            (of.reward, of.deviation, lambda p: p.reward, plots.AFTER, "o"),
-            (of.watcher, of.watcher_deviation, lambda p: p.watcher, plots.OTHERS[0][0], plots.OTHERS[0][1]),
+        (name, [(p, *_drawn(e, deviation)) for p, e in points if e is not None and e.value is not None], colour, marker)
+        for name, deviation, points, colour, marker in (
+            (of.reward, of.deviation, [(p, p.reward) for p in of.points], plots.AFTER, "o"),
+            (of.watcher, of.watcher_deviation, [(p, p.watcher) for p in of.points], *plots.OTHERS[0]),
         )
         if name and deviation
     ]
@@ -107,34 +101,27 @@ def curve(of: BestOf) -> plots.Picture | None:
         axes.set(xlabel="nats from the model, at most", ylabel="gain, in standard deviations")
         axes.grid()
         axes.axhline(0, color=plots.MUTED, linewidth=0.8)
-        for name, deviation, points, colour, marker in lines:
-            x = [p.kl for p, _ in points]
-            axes.plot(
-                x,
-                [e.value / deviation for _, e in points],
-                f"-{marker}",
-                color=colour,
-                markersize=5,
-                label=plots.label_of(name),
-            )
-            for p, e in points:
-                if (reach := plots.bars(e)) is not None:
-                    scaled = [[reach[0][0] / deviation], [reach[1][0] / deviation]]
-                    axes.errorbar(p.kl, e.value / deviation, yerr=scaled, fmt="none", color=colour, elinewidth=1.1)
-        for p, e in lines[0][2]:
+        for name, points, colour, marker in lines:
+            x, y = [p.kl for p, _, _ in points], [gain for _, gain, _ in points]
+            axes.plot(x, y, f"-{marker}", color=colour, markersize=5, label=plots.label_of(name))
+            for p, gain, reach in points:
+                if reach is not None:
+                    axes.errorbar(p.kl, gain, yerr=reach, fmt="none", color=colour, elinewidth=1.1)
+        for p, gain, _ in lines[0][1]:
             axes.annotate(
-                f"{p.k}",
-                (p.kl, e.value / lines[0][1]),
-                xytext=(-4, 8),
-                textcoords="offset points",
-                fontsize=8,
-                color=plots.MUTED,
+                f"{p.k}", (p.kl, gain), xytext=(-4, 8), textcoords="offset points", fontsize=8, color=plots.MUTED
             )
         plots.draw_legend(figure, axes, "lower center", 1 if narrow else 2)
         return figure
 
     alt = "Gain by the number of answers chosen from. " + " ".join(
-        f"{name}: " + ", ".join(f"{e.value / deviation:+.2f} at {p.k}" for p, e in points) + "."
-        for name, deviation, points, _, _ in lines
+        f"{name}: " + ", ".join(f"{gain:+.2f} at {p.k}" for p, gain, _ in points) + "." for name, points, _, _ in lines
     )
     return plots.draw_picture(draw, alt)
+
+
+def _drawn(e: Estimate, deviation: float) -> tuple[float, list[list[float]] | None]:
+    """Return a measured gain and how far its interval reaches, in deviations."""
+    assert e.value is not None
+    reach = plots.bars(e)
+    return e.value / deviation, None if reach is None else [[side[0] / deviation] for side in reach]
