@@ -50,13 +50,17 @@ from accord.types import Comparison, Estimate, Message, Prompt
 
 SEED, HELD_OUT_SHARE = 0, 5  # one prompt in five is held out
 SHORT = 900  # characters of an ordinary comparison's prompt and answers together
+# Of a scored answer: a few have thousands of tokens, and would take longer than all others.
+LONG = 2000
 LIMITED, FREE, START = "with the limit", "without", "the starter"
 
 
 def write_data(folder: Path, n_pairs: int, n_harm: int) -> dict[str, Path]:
     """Write the files that the runs read; of what people scored, each prompt is in one of both parts."""
     data = data_folder()
-    rows = [row.data for row in read_rows(data / "human-scored" / "harm.jsonl")]
+    given = [row.data for row in read_rows(data / "human-scored" / "harm.jsonl")]
+    rows = [row for row in given if len(row["response"]) <= LONG]
+    say(f"{len(given) - len(rows)} of {len(given)} scored answers are left out: over {LONG} characters")
     asked = sorted({str(row["objective"]) for row in rows})
     random.Random(f"{SEED}/harm").shuffle(asked)
     held, train = asked[::HELD_OUT_SHARE][:n_harm], [a for i, a in enumerate(asked) if i % HELD_OUT_SHARE][:n_harm]
