@@ -109,7 +109,7 @@ def curve(of: BestOf) -> plots.Picture | None:
                     axes.errorbar(p.kl, gain, yerr=reach, fmt="none", color=colour, elinewidth=1.1)
         for p, gain, _ in lines[0][1]:
             axes.annotate(
-                f"{p.k}", (p.kl, gain), xytext=(-4, 8), textcoords="offset points", fontsize=8, color=plots.MUTED
+                f"{p.k}", (p.kl, gain), xytext=(7, 5), textcoords="offset points", fontsize=8, color=plots.MUTED
             )
         plots.draw_legend(figure, axes, "lower center", 1 if narrow else 2)
         return figure
