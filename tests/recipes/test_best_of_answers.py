@@ -4,6 +4,7 @@ import json
 
 import pytest
 from command_line import accord
+from opposed import MINE
 
 from accord.data.examples import read_examples
 from accord.errors import DataError
@@ -13,14 +14,7 @@ from accord.report.best_of_page import BestOf, BestPoint, told
 from accord.train.samples import Sample, read_samples
 from accord.types import Estimate, Silent
 
-MINE = """
-def odd(transcript):
-    text = transcript.answer
-    return sum(ord(c) % 2 for c in text) / len(text) if text else 0.0
-
-def even(transcript):
-    return 1 - odd(transcript)
-
+NONE = """
 def none(transcript):
     return None
 """
@@ -34,7 +28,7 @@ def given(tmp_path):
         "".join(json.dumps({"prompt": f"where is the {w}?"}) + "\n" for w in ("harbour", "water", "user"))
     )
     mine = tmp_path / "mine.py"
-    mine.write_text(MINE)
+    mine.write_text(MINE + NONE)
     return prompts, str(mine)
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from command_line import accord
+from opposed import MINE
 
 from accord.errors import SettingsError
 from accord.models.load import load_model
@@ -11,15 +12,6 @@ from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.soup_run import SoupAsked, run_soup
 from accord.types import Silent
-
-MINE = """
-def odd(transcript):
-    text = transcript.answer
-    return sum(ord(c) % 2 for c in text) / len(text) if text else 0.0
-
-def even(transcript):
-    return 1 - odd(transcript)
-"""
 
 
 @pytest.fixture

@@ -35,6 +35,11 @@ REWARD_HELP = (
 )
 
 
+JudgesPolicy = Annotated[str, typer.Option(callback=existing, help="The policy of judges; the starter policy if none.")]
+MaxNewTokens = Annotated[int, typer.Option(min=1, help="The longest answer.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
 def _reinforce(
     data: Annotated[
         Path,
@@ -53,7 +58,7 @@ def _reinforce(
     group: Annotated[int, typer.Option(min=1, help="Answers to a prompt.")] = 8,
     prompts_per_update: Annotated[int, typer.Option(min=1, help="Prompts an optimiser step takes up.")] = 16,
     passes: Annotated[int, typer.Option(min=1, help="Passes over what a step sampled.")] = 1,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 64,
+    max_new_tokens: MaxNewTokens = 64,
     temperature: Annotated[float, typer.Option(min=0.01, help="Of sampling.")] = 1.0,
     top_p: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Sample only from the likeliest tokens up to this mass.")
@@ -75,9 +80,7 @@ def _reinforce(
     ahead: Annotated[
         int, typer.Option(min=0, max=1, help="1: servers sample a step while the one before is learned.")
     ] = 0,
-    policy: Annotated[
-        str, typer.Option(callback=existing, help="The policy of judges; the starter policy if none.")
-    ] = "",
+    policy: JudgesPolicy = "",
     method: Method = "lora",
     learning_rate: Annotated[
         float | None,
@@ -91,7 +94,7 @@ def _reinforce(
     precision: PrecisionName = "auto",
     seed: Seed = 0,
     track: Track = [],  # noqa: B006 (Typer reads it)
-    json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json_: AsJson = False,
     *,
     objective: str,
     options: Mapping[str, float],
@@ -138,13 +141,11 @@ def train_soup(
         float | None, typer.Option(help="Keep the model with this share of the second, from 0 to 1.")
     ] = None,
     limit: Annotated[int, typer.Option(min=2, help="Prompts at most.")] = 100,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 64,
-    policy: Annotated[
-        str, typer.Option(callback=existing, help="The policy of judges; the starter policy if none.")
-    ] = "",
+    max_new_tokens: MaxNewTokens = 64,
+    policy: JudgesPolicy = "",
     precision: PrecisionName = "auto",
     seed: Seed = 0,
-    json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json_: AsJson = False,
 ) -> None:
     """Measure the models between two that were trained for different aims, and keep the one that is picked (rewarded soups)."""
     from accord.cli.progress import make_progress
@@ -175,15 +176,13 @@ def train_best_of_n(
     watcher: Annotated[str, typer.Option(help="A second reward, which is shown and does not choose.")] = "",
     model: Model = "starter",
     group: Annotated[int, typer.Option(min=2, help="Answers to a prompt.")] = 16,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 64,
+    max_new_tokens: MaxNewTokens = 64,
     temperature: Annotated[float, typer.Option(min=0.01, help="Of sampling.")] = 1.0,
     limit: Annotated[int, typer.Option(min=0, help="Prompts at most; 0: all.")] = 0,
-    policy: Annotated[
-        str, typer.Option(callback=existing, help="The policy of judges; the starter policy if none.")
-    ] = "",
+    policy: JudgesPolicy = "",
     precision: PrecisionName = "auto",
     seed: Seed = 0,
-    json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json_: AsJson = False,
 ) -> None:
     """Choose the best of several answers to each prompt, and measure what choosing among more is worth; nothing is trained."""
     from accord.cli.progress import make_progress

@@ -27,7 +27,7 @@ from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.reporting import machine_facts
 from accord.recipes.reward_run import run_reward
 from accord.recipes.reward_truth import measure_truth, reward_deviation
-from accord.recipes.settings import TrainingSettings, asked_of
+from accord.recipes.settings import OfRuns
 from accord.report.reinforcement import Truth
 from accord.report.reinforcement_page import write_reinforcement
 from accord.runs.atomic import file_digest, write_json
@@ -43,7 +43,7 @@ N_SCALED = 64
 
 
 @dataclass(frozen=True, slots=True)
-class InstructSettings:
+class InstructSettings(OfRuns):
     """What the recipe can be asked for. `limit` keeps the first so many comparisons and held-out ones, for a smoke run.
 
     The reward is learned from in units of its standard deviation over the SFT model's answers: a reward model's scale is whatever
@@ -71,15 +71,6 @@ class InstructSettings:
     n_held_out: int = 150
     limit: int = 0
     seed: int = 0
-
-    def asked(self) -> dict[str, Any]:
-        """Return the settings as a run's manifest keeps them."""
-        return asked_of(self, {"first_layer": 0, "last_layer": -1})
-
-    def training(self, model: str, **more: Any) -> TrainingSettings:
-        """Return the settings of one of its runs."""
-        own: Any = {name: getattr(self, name) for name in ("precision", "rank", "first_layer", "last_layer", "seed")}
-        return TrainingSettings(model=model, **own, **more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.reporting import machine_facts
 from accord.recipes.reward_run import run_reward
 from accord.recipes.reward_truth import ANSWERS, compared, once, rates_of
-from accord.recipes.settings import AlignSettings, TrainingSettings, asked_of
+from accord.recipes.settings import AlignSettings, OfRuns
 from accord.recipes.sft_run import run_sft
 from accord.report.llama2_page import Aim, LlamaRound, write_llama2
 from accord.runs.atomic import file_digest, write_json
@@ -53,7 +53,7 @@ EPOCHS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class LlamaSettings:
+class LlamaSettings(OfRuns):
     """What the recipe can be asked for. `limit` keeps the first so many rows of each kind, for a smoke run."""
 
     comparisons: str
@@ -81,19 +81,6 @@ class LlamaSettings:
     n_held_out: int = 100
     limit: int = 0
     seed: int = 0
-
-    @property
-    def adapters(self) -> dict[str, Any]:
-        """What each of its runs trains, and on what draws."""
-        return {name: getattr(self, name) for name in ("precision", "rank", "first_layer", "last_layer", "seed")}
-
-    def asked(self) -> dict[str, Any]:
-        """Return the settings as a run's manifest keeps them."""
-        return asked_of(self, {"first_layer": 0, "last_layer": -1})
-
-    def training(self, model: str, **more: Any) -> TrainingSettings:
-        """Return the settings of one of its runs."""
-        return TrainingSettings(model=model, **self.adapters, **more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,11 +84,14 @@ def reward_deviation(
     Raises:
         DataError: the reward model tells no answers apart, so that there is nothing to learn from it.
     """
-    judges = Judges(Weighted(((1.0, ByNumber(RewardScorer(load_reward_model(str(reward)), "reward"))),)))
-    chat = ChatFormat(loaded.tokenizer)
-    source, sampling = Source(loaded.model, chat.end_ids, chat.decode), Sampling(max_new_tokens, 1.0, seed)
-    asked = asked_of(chat, comparisons)
-    samples = once(path, partial(collect, source, judges, asked, ANSWERS, sampling))
+
+    def sampled() -> list[Sample]:
+        judges = Judges(Weighted(((1.0, ByNumber(RewardScorer(load_reward_model(str(reward)), "reward"))),)))
+        chat = ChatFormat(loaded.tokenizer)
+        source = Source(loaded.model, chat.end_ids, chat.decode)
+        return collect(source, judges, asked_of(chat, comparisons), ANSWERS, Sampling(max_new_tokens, 1.0, seed))
+
+    samples = once(path, sampled)
     rewards = [s.reward for s in samples if s.reward is not None]
     deviation = stdev(rewards) if len(rewards) > 1 else 0.0
     if not deviation:

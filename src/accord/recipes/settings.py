@@ -151,6 +151,25 @@ class TrainingSettings:
         )
 
 
+class OfRuns:
+    """What recipes that are made of single runs have in common. Manifests of their first runs lack the layers."""
+
+    __slots__ = ()
+
+    @property
+    def adapters(self) -> dict[str, Any]:
+        """What each of the runs trains, and on what it draws."""
+        return {name: getattr(self, name) for name in ("precision", "rank", "first_layer", "last_layer", "seed")}
+
+    def asked(self) -> dict[str, Any]:
+        """Return the settings as a run's manifest keeps them."""
+        return asked_of(self, {"first_layer": 0, "last_layer": -1})
+
+    def training(self, model: str, **more: Any) -> TrainingSettings:
+        """Return the settings of one of the runs."""
+        return TrainingSettings(model=model, **self.adapters, **more)
+
+
 def asked_of(settings: Any, later: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as a run's manifest keeps them: of those that came `later`, only what differs from their default."""
     return {k: v for k, v in asdict(settings).items() if k not in later or v != later[k]}
