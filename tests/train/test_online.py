@@ -119,6 +119,17 @@ def test_the_reward_rises(name, tmp_path):
     assert result.ended == ""
 
 
+def test_a_reward_that_is_shifted_teaches_a_value_model_the_same(tmp_path):
+    """A reward model's numbers have no zero: around -8 the value model would learn that, and the policy its error."""
+    asked = settings(passes=2, kl=0.1)
+    _, result = run("ppo", tmp_path / "as it is", asked)
+    _, shifted = run("ppo", tmp_path / "shifted", asked, judged=judges(lambda t: odd(t) - 8))
+    for log, other in zip(result.steps, shifted.steps, strict=True):
+        assert other.metrics["reward"] == pytest.approx(log.metrics["reward"] - 8, abs=1e-4)
+        assert other.metrics["rl/value_error"] == pytest.approx(log.metrics["rl/value_error"], rel=1e-2)
+        assert other.loss == pytest.approx(log.loss, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("name", "first_layer"),
     [("ppo", 0), ("ppo", 2), ("ppo", FULL), ("grpo", 0), ("grpo", 2), ("rejection", 2), ("online-dpo", 0)],

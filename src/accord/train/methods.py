@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from accord.models.tree import Tree
 from accord.objectives.advantages import Advantages
@@ -45,6 +45,8 @@ class Reinforce:
         """Weigh every answer against its group, or token by token."""
         trees = [Tree(g.asked.ids, tuple(s.ids for s in g.samples)) for g in groups]
         states = frozen_in_memory(learner.model, trees, learner.first_layer)
+        if self.needs_values and learner.value_head is not None:
+            _begin(learner.value_head, groups)
         old, reference = self._said(learner, trees, states, settings)
         penalties = settings.penalties
         in_reward = penalties.kl if self.kl_in == "reward" else 0.0
@@ -135,6 +137,18 @@ class Prefer:
             )
         part = Preferred(learner.head, self.loss, ref_logps, name=self.name)
         return Lesson(trees, states, part, _apart(groups, told))
+
+
+@torch.no_grad()
+def _begin(value_head: nn.Linear, groups: Sequence[Group]) -> None:
+    """Let a value model that has learned nothing yet expect the mean of its first rewards.
+
+    Expecting 0 of rewards around -8, it would make every advantage the distance to the answer's end, and its own error, many times
+    any difference between answers, would be what the first steps learn. InstructGPT shifts its rewards for the same reason
+    (arXiv 2203.02155, §3.5).
+    """
+    if not value_head.weight.any() and not value_head.bias.any():
+        value_head.bias.fill_(torch.cat([g.rewards for g in groups]).mean())
 
 
 def _best(group: Group) -> Sample:
