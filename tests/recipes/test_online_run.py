@@ -68,7 +68,7 @@ def test_a_run_ends_in_a_model_that_loads_and_in_scores_with_intervals(given, tm
         run_online(name, prompts, out, asked(mine, group=5), settings, Silent())
 
 
-@pytest.mark.parametrize(("name", "kl_way"), [("ppo", "k3"), ("grpo", "full")])
+@pytest.mark.parametrize(("name", "kl_way"), [("ppo", None), ("grpo", "full")])
 def test_all_weights_can_be_trained(name, kl_way, given, tmp_path, tiny_folder):
     """The first step's answers are no distance from what the weights were; the value model is not saved with them."""
     prompts, mine, settings = given
@@ -116,10 +116,8 @@ def test_ptx_wants_answers(given, tmp_path):
         run_online("ppo", prompts, tmp_path / "run", asked(mine, ptx=1.0), settings, Silent(), ptx=prompts)
 
 
-def test_a_distribution_that_the_learner_does_not_have_is_refused(given, tmp_path):
+def test_what_imitates_takes_answers_from_any_distribution(given, tmp_path):
     prompts, mine, settings = given
-    with pytest.raises(SettingsError, match="has no top-p"):
-        run_online("grpo", prompts, tmp_path / "run", asked(mine, top_p=0.9), settings, Silent())
     facts, _, _ = run_online("rejection", prompts, tmp_path / "run", asked(mine, top_p=0.9), settings, Silent())
     assert facts["steps"] == 3
 
@@ -178,3 +176,32 @@ def test_what_servers_cannot_do_is_refused(given, tmp_path):
     two = ("openai:a@http://localhost:1/v1", "openai:b@http://localhost:2/v1")
     with pytest.raises(SettingsError, match="different models: a, b"):
         run_online("grpo", prompts, tmp_path / "c", asked(mine, rollouts=two), settings, Silent())
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "said"),
+    [
+        ("rejection", {"kl": 0.1}, "rejection measures no divergence from the reference: leave out --kl$"),
+        ("online-dpo", {"kl_budget": 5.0, "entropy": 0.1}, "leave out --entropy, --kl-budget"),
+        ("ppo", {"kl_way": "k3"}, "ppo takes the penalty from the reward, where k1"),
+        ("grpo", {"kl_way": "K1"}, "--kl-way K1: expected one of k1, k2, k3, full"),
+        ("grpo", {"decay": 0.9}, "--decay is that of GAE, which grpo does not use"),
+        ("grpo", {"top_p": 0.9}, "the model that learns has no such limit: leave out --top-p, or"),
+        ("grpo", {"top_k": 5, "min_p": 0.1}, "leave out --top-k, --min-p"),
+        ("rloo", {"passes": 2}, "rloo has no ratio to the model that sampled"),
+    ],
+)
+def test_what_a_method_would_not_heed_is_refused(name, more, said, given, tmp_path):
+    prompts, mine, settings = given
+    with pytest.raises(SettingsError, match=said):
+        run_online(name, prompts, tmp_path / "run", asked(mine, **more), settings, Silent())
+    assert not (tmp_path / "run").exists()
+
+
+def test_answers_can_be_drawn_from_the_likeliest_and_end_at_a_text(given, tmp_path):
+    """Of the one likeliest token each: all answers to a prompt are the same, and nothing tells them apart."""
+    prompts, mine, settings = given
+    run_online("rejection", prompts, tmp_path / "run", asked(mine, top_k=1, stop=("e",)), settings, Silent())
+    samples = read_samples(step_file(tmp_path / "run" / "stages" / "rejection", 0))
+    assert len({(s.prompt, s.ids) for s in samples}) == 4
+    assert all("e" not in s.text[:-8] for s in samples)

@@ -1,6 +1,7 @@
 """The page of a reinforced model: what it says first, hostile text, and nothing measured."""
 
 import math
+import random
 import re
 from dataclasses import replace
 
@@ -110,6 +111,20 @@ def test_a_reward_that_counts_tokens_is_said_first():
     assert warnings(run(last=answers))[0].startswith("Longer answers have the higher reward (r = 0.9")
 
 
+def test_a_reward_that_likes_them_short_is_said_too():
+    answers = [sample(f"p{i}", k, -k + 0.3 * (-1) ** (i + k), tokens=5 + k) for i in range(9) for k in range(4)]
+    assert warnings(run(last=answers))[0].startswith("Shorter answers have the higher reward (r = -0.9")
+
+
+def test_the_headline_tells_each_of_several_rewards_and_the_divergence():
+    """Llama 2's combination has a mean of 0 at each step: what it is made of is told."""
+    assert "the reward went from" in headline(run())
+    assert "at 2.9 nats an answer" in headline(run())
+    said = headline(run(rewards=["rm", "watcher"]))
+    assert "rm went from" in said
+    assert " and watcher went from" in said
+
+
 def test_what_is_watched_has_prompts_for_its_units():
     """Two prompts of two answers, rewards 0, 2 and 1, 5: means 1 and 3, whose mean is 2."""
     answers = [sample("a", 0, 0.0), sample("a", 1, 2.0), sample("b", 0, 1.0), sample("b", 1, 5.0), sample("b", 2, None)]
@@ -134,6 +149,16 @@ def test_the_watcher_turns_down_only_where_the_reward_does_not():
     both = [replace(x, metrics={**x.metrics, "reward": x.metrics["score/watcher"]}) for x in rises(down)]
     assert not turned_down(both, "score/watcher")
     assert not turned_down(rises(down), "score/nobody")
+
+
+def test_a_watcher_that_never_changes_hardly_ever_turns_down():
+    """Asked at each of 60 steps: with any ten steps as the best and two standard errors, 69 of 100 runs would end."""
+    ended = 0
+    for seed in range(40):
+        rng = random.Random(seed)
+        logs = rises([rng.gauss(0, 1) for _ in range(60)])
+        ended += any(turned_down(logs[:n], "score/watcher") for n in range(20, 61))
+    assert ended <= 3
 
 
 def measured(low, high):

@@ -171,6 +171,26 @@ def test_rollouts_that_stand_there_are_not_sampled_again(tmp_path, monkeypatch):
     assert all(torch.equal(value, weights(again)[key]) for key, value in weights(whole).items())
 
 
+def test_what_the_limit_cut_can_be_worth_less(tmp_path):
+    """The rollouts and what is watched keep the reward as it was given."""
+    seen = []
+
+    class Spy(type(method_named("grpo", N_NEW, {}))):
+        def lesson(self, learner, groups, settings):
+            seen.extend(groups)
+            return super().lesson(learner, groups, settings)
+
+    method = method_named("grpo", N_NEW, {})
+    spy = Spy(method.name, method.loss, method.advantages, method.kl_in)
+    learner, prompts = problem(method)
+    fit_online(learner, spy, judges(), prompts, settings(steps=1, cut_penalty=0.5), tmp_path, Silent())
+    pairs = [(s, float(r)) for g in seen for s, r in zip(g.samples, g.rewards, strict=True)]
+    assert {s.truncated for s, _ in pairs} == {True, False}
+    for s, worth in pairs:
+        assert worth == pytest.approx(s.reward - (0.5 if s.truncated else 0.0))
+    assert [s.reward for s, _ in pairs] == [s.reward for s in read_samples(step_file(tmp_path, 0))]
+
+
 def test_an_answer_that_could_not_be_scored_is_left_out_and_counted(tmp_path):
     """Every third answer: its reward is none, not 0; the others' groups are smaller."""
     calls = []

@@ -63,8 +63,27 @@ def _reinforce(
     top_p: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Sample only from the likeliest tokens up to this mass.")
     ] = 1.0,
-    kl: Annotated[float, typer.Option(min=0.0, help="Weight of the divergence from the starting model.")] = 0.05,
-    kl_way: Annotated[str, typer.Option(help="How it is taken: k1, k2, k3, or full (over the vocabulary).")] = "k3",
+    top_k: Annotated[int, typer.Option(min=0, help="Sample only from so many likeliest tokens; 0: all.")] = 0,
+    min_p: Annotated[
+        float, typer.Option(min=0.0, max=0.999, help="Sample only tokens this many times as likely as the likeliest.")
+    ] = 0.0,
+    stop: Annotated[list[str], typer.Option(help="A text at which an answer ends; several times.")] = [],  # noqa: B006
+    cut_penalty: Annotated[
+        float, typer.Option(min=0.0, help="Taken from the reward of an answer that the limit cut.")
+    ] = 0.0,
+    kl: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="Weight of the divergence from the starting model.", show_default="0.05 where there is one"
+        ),
+    ] = None,
+    kl_way: Annotated[
+        str | None,
+        typer.Option(
+            help="How a divergence in the loss is taken: k1, k2, k3, or full (over the vocabulary).", show_default="k3"
+        ),
+    ] = None,
+    decay: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="ppo: GAE's lambda.", show_default="1")] = None,
     kl_budget: Annotated[float, typer.Option(min=0.0, help="Nats an answer at which the run ends; 0: no limit.")] = 0.0,
     entropy: Annotated[float, typer.Option(min=0.0, help="Weight of the entropy.")] = 0.0,
     ptx_data: Annotated[
@@ -111,7 +130,8 @@ def _reinforce(
     )  # fmt: skip
     asked = OnlineAsked(
         rewards=tuple(reward), cost=cost, cost_limit=cost_limit, watcher=watcher, steps=steps, prompts_per_step=prompts_per_step,
-        group=group, passes=passes, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, kl=kl, kl_way=kl_way,  # type: ignore[arg-type]
+        group=group, passes=passes, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
+        stop=tuple(stop), kl=kl, kl_way=kl_way, decay=decay, cut_penalty=cut_penalty,  # type: ignore[arg-type]
         entropy=entropy, kl_budget=kl_budget, ptx=ptx if ptx_data else 0.0, policy=policy,
         rollouts=tuple(rollouts), ahead=ahead, options=dict(options),
     )  # fmt: skip

@@ -14,7 +14,7 @@ KL_IN = "loss"
 def dapo(samples: Samples, clip: float = 0.2, clip_high: float = 0.28) -> Losses:
     r"""Return -\min(\rho_t A, clip(\rho_t, 1 - \epsilon_{low}, 1 + \epsilon_{high}) A) a token.
 
-    The denominator is the step's number of tokens. Advantages are `grpo_advantages`. Yu et al., arXiv 2503.14476, eq. 8; its
-    sampling until groups differ and its penalty for overlong answers are the loop's.
+    The denominator is the step's number of tokens. Advantages are `grpo_advantages`. Yu et al., arXiv 2503.14476, eq. 8; of
+    its loop, a penalty for answers that the limit cut is there (`--cut-penalty`), sampling until every group differs is not.
     """
     return token_mean(token_losses(samples, clip, clip_high), samples, clip_metrics(samples, clip, clip_high))

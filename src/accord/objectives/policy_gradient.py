@@ -1,7 +1,8 @@
 """What the losses of reinforcement learning see and share: the ratio to the model that sampled, the clip, the aggregation.
 
 Each loss's module says beside it, as its paper has it, how an answer is weighed (`ADVANTAGES`; None: token by token, by a value
-model) and where the penalty for leaving the reference stands (`KL_IN`: the reward or the loss).
+model), where the penalty for leaving the reference stands (`KL_IN`: the reward or the loss), and, where it has none, that there is
+no ratio to the model which sampled (`HAS_RATIO`).
 
 Shapes: B answers, T tokens, left-aligned.
 """

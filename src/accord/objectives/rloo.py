@@ -9,6 +9,7 @@ from accord.objectives.reduction import Losses, masked_sum
 NEEDS = ("logps", "old_logps", "advantages")
 ADVANTAGES = rloo_advantages
 KL_IN = "reward"
+HAS_RATIO = False
 
 
 def rloo(samples: Samples) -> Losses:

@@ -200,7 +200,7 @@ class _Recipe:
                 prompts_per_step=s.prompts_per_step,
                 group=s.group,
                 max_new_tokens=s.max_new_tokens,
-                kl=s.kl,
+                kl=s.kl if name == "ppo" else None,
                 passes=s.passes if name == "ppo" else 1,
             )
             dials = s.training(model, learning_rate=s.learning_rate, rows_per_step=max(1, s.prompts_per_step // 2))

@@ -58,12 +58,15 @@ from accord.train.sampled import Penalties
 from accord.train.samples import ROLLOUTS, read_samples, step_file
 from accord.train.served import Served
 from accord.train.states import forget_states, freeze_states
+from accord.train.weigh import Estimates
 from accord.types import Kind, Progress, Prompt
 
 KLWays = Literal["k1", "k2", "k3", "full"]
 VALUE_HEAD = "value_head"
 # Before an objective on pairs: the pairs are sampled.
 ONLINE = "online-"
+# What a nat costs where nothing is said.
+KL = 0.05
 # At the run's ends rewards are compared over so many steps: one step's prompts are too few to tell.
 ENDS = 5
 ADAPTERS = "served"
@@ -75,8 +78,9 @@ CANARY = 128
 class OnlineAsked:
     """What a run was asked for beside what `TrainingSettings` say; everything that changes its result.
 
-    `rollouts` are vLLM servers that sample, each `openai:NAME@URL` of the base that is trained; the model itself where there is
-    none. They may be `ahead` of training by so many steps (0 or 1).
+    `kl`, `kl_way` and `decay` (GAE's) None are the method's own. `cut_penalty` is taken from the reward of an answer that the limit
+    cut. `rollouts` are vLLM servers that sample, each `openai:NAME@URL` of the base that is trained; the model itself where there
+    is none. They may be `ahead` of training by so many steps (0 or 1).
     """
 
     rewards: tuple[str, ...]
@@ -90,10 +94,15 @@ class OnlineAsked:
     max_new_tokens: int = 64
     temperature: float = 1.0
     top_p: float = 1.0
-    kl: float = 0.05
-    kl_way: KLWays = "k3"
+    top_k: int = 0
+    min_p: float = 0.0
+    stop: tuple[str, ...] = ()
+    kl: float | None = None
+    kl_way: KLWays | None = None
     entropy: float = 0.0
     kl_budget: float = 0.0
+    decay: float | None = None
+    cut_penalty: float = 0.0
     ptx: float = 0.0
     policy: str = ""
     rollouts: tuple[str, ...] = ()
@@ -119,11 +128,7 @@ def run_online(
         SettingsError: an option cannot be.
     """
     method = method_named(name, asked.max_new_tokens, asked.options)
-    if isinstance(method, Reinforce) and asked.top_p < 1:
-        raise SettingsError(
-            f"{name} learns from the distribution that is sampled, and the model that learns has no top-p: leave --top-p out, or "
-            "take rejection or online-dpo"
-        )
+    _refuse_unheeded(name, method, asked)
     full = settings.method == "full"
     if sharding_asked() and (method.needs_values or full or not asked.rollouts):
         raise SettingsError(
@@ -150,6 +155,7 @@ def run_online(
         **asdict(asked),
         "rewards": list(asked.rewards),
         "rollouts": list(asked.rollouts),
+        "stop": list(asked.stop),
     }
     stage = start_stage(out, said, machine_facts(trainee), name, loaded)
     learner = learner_of(trainee, by_value=method.needs_values)
@@ -162,9 +168,13 @@ def run_online(
         group=asked.group,
         prompts_per_update=settings.rows_per_step,
         passes=asked.passes,
-        sampling=Sampling(asked.max_new_tokens, asked.temperature, settings.seed, asked.top_p),
-        penalties=Penalties(asked.kl, None if asked.kl_way == "full" else asked.kl_way, asked.entropy),
+        sampling=Sampling(
+            asked.max_new_tokens, asked.temperature, settings.seed, asked.top_p, asked.top_k, asked.min_p, asked.stop
+        ),
+        penalties=_penalties(method, asked),
+        estimates=Estimates() if asked.decay is None else Estimates(decay=asked.decay),
         kl_budget=asked.kl_budget,
+        cut_penalty=asked.cut_penalty,
         ahead=asked.ahead,
         # Where nothing is to be learned nothing may move: no decay.
         loop=replace(settings.dials(), weight_decay=0.0),
@@ -197,6 +207,50 @@ def run_online(
     return facts, watched(evidence), evidence
 
 
+def _refuse_unheeded(name: str, method: Method, asked: OnlineAsked) -> None:
+    """Refuse what a method would not heed.
+
+    Raises:
+        SettingsError: naming the options, and what to do.
+    """
+    if asked.kl_way not in (None, *get_args(KLWays)):
+        raise SettingsError(f"--kl-way {asked.kl_way}: expected one of {', '.join(get_args(KLWays))}")
+    if not isinstance(method, Reinforce):
+        given = {
+            "kl": asked.kl,
+            "kl-way": asked.kl_way,
+            "entropy": asked.entropy,
+            "kl-budget": asked.kl_budget,
+            "decay": asked.decay,
+        }
+        if unheeded := [f"--{option}" for option, value in given.items() if value]:
+            raise SettingsError(f"{name} measures no divergence from the reference: leave out {', '.join(unheeded)}")
+        return
+    narrowed = {"top-p": asked.top_p < 1, "top-k": asked.top_k > 0, "min-p": asked.min_p > 0}
+    if unlike := [f"--{option}" for option, is_given in narrowed.items() if is_given]:
+        raise SettingsError(
+            f"{name} learns from the distribution that is sampled, and the model that learns has no such limit: leave out "
+            f"{', '.join(unlike)}, or take rejection or online-dpo"
+        )
+    if asked.kl_way not in (None, "k1") and method.kl_in == "reward":
+        raise SettingsError(
+            f"--kl-way {asked.kl_way}: {name} takes the penalty from the reward, where k1 is the right estimate; leave it out"
+        )
+    if asked.decay is not None and not method.needs_values:
+        raise SettingsError(f"--decay is that of GAE, which {name} does not use: leave it out, or take ppo")
+    if asked.passes > 1 and not method.has_ratio:
+        raise SettingsError(
+            f"{name} has no ratio to the model that sampled, so that answers are learned once: --passes 1, or take another method"
+        )
+
+
+def _penalties(method: Method, asked: OnlineAsked) -> Penalties:
+    if not isinstance(method, Reinforce):
+        return Penalties()
+    way = asked.kl_way or "k3"
+    return Penalties(KL if asked.kl is None else asked.kl, None if way == "full" else way, asked.entropy)
+
+
 def _judges(asked: OnlineAsked) -> Judges:
     document = load_policy(asked.policy or policy_path())
     cost = cost_named(asked.cost, document) if asked.cost else None
@@ -227,7 +281,8 @@ def method_named(name: str, max_new_tokens: int, options: Mapping[str, float]) -
         raise SettingsError(f"objective '{name}' does not learn from sampled answers")
     if "max_tokens" in inspect.signature(loss).parameters:
         options = {**options, "max_tokens": max_new_tokens}
-    return Reinforce(name, partial(loss, **options), module.ADVANTAGES, module.KL_IN)
+    has_ratio = getattr(module, "HAS_RATIO", True)
+    return Reinforce(name, partial(loss, **options), module.ADVANTAGES, module.KL_IN, has_ratio)
 
 
 def learner_of(trainee: Trainee, by_value: bool) -> Learner:

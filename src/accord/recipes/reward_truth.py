@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from statistics import stdev
+from statistics import fmean, stdev, variance
 
 from accord.data.jsonl import read_rows, write_rows
 from accord.data.records import read_choices, read_prompts
@@ -79,7 +80,9 @@ def measure_truth(
 def reward_deviation(
     loaded: LoadedModel, reward: Path, comparisons: Sequence[Comparison], max_new_tokens: int, seed: int, path: Path
 ) -> float:
-    """Return the standard deviation of the rewards of a model's own answers to the comparisons' prompts, which `path` keeps.
+    """Return the standard deviation of the rewards of a model's own answers to one prompt, over comparisons' prompts.
+
+    What differs between prompts is left out: no answer can change it. `path` keeps the answers.
 
     Raises:
         DataError: the reward model tells no answers apart, so that there is nothing to learn from it.
@@ -92,11 +95,15 @@ def reward_deviation(
         return collect(source, judges, asked_of(chat, comparisons), ANSWERS, Sampling(max_new_tokens, 1.0, seed))
 
     samples = once(path, sampled)
-    rewards = [s.reward for s in samples if s.reward is not None]
-    deviation = stdev(rewards) if len(rewards) > 1 else 0.0
+    by_prompt: dict[str, list[float]] = {}
+    for s in samples:
+        if s.reward is not None:
+            by_prompt.setdefault(s.prompt, []).append(s.reward)
+    several = [variance(own) for own in by_prompt.values() if len(own) > 1]
+    deviation = math.sqrt(fmean(several)) if several else 0.0
     if not deviation:
         raise DataError(
-            f"{reward} gives all of {len(rewards)} answers the same reward: there is nothing to learn from it"
+            f"{reward} gives the answers to each of {len(by_prompt)} prompts the same reward: there is nothing to learn from it"
         )
     return deviation
 

@@ -130,10 +130,10 @@ def warnings(run: Reinforcement) -> tuple[str, ...]:
             f"In the last step all answers to {last['flat_groups']:.0%} of the prompts were worth the same, which taught nothing."
         )
     r = length_against_reward(run.last)
-    if r.low is not None and r.value is not None and r.low > STRONG:
+    if r.low is not None and r.high is not None and r.value is not None and (r.low > STRONG or r.high < -STRONG):
         lines.append(
-            f"Longer answers have the higher reward (r = {r.value:.2f} within prompts, {r.low:.2f} to {r.high:.2f}): part of what "
-            "is learned is length."
+            f"{'Longer' if r.value > 0 else 'Shorter'} answers have the higher reward (r = {r.value:.2f} within prompts, "
+            f"{r.low:.2f} to {r.high:.2f}): part of what is learned is length."
         )
     if run.watcher and turned_down(run.steps, f"score/{run.watcher}"):
         lines.append(
@@ -149,15 +149,26 @@ def headline(run: Reinforcement) -> str:
         return told(run.truth)
     if not run.rewards or not run.steps:
         return "Nothing was learned."
-    first, last = (_mean(own, [s.reward for s in own]) for own in (run.first, run.last))
-    if first.value is None or last.value is None:
-        return "No answer at the run's beginning or end could be scored."
+    # Of several rewards their combination is not told: Llama 2's has a mean of 0 at each step.
+    moved = []
+    for name in run.rewards:
+        first, last = (mean_over_prompts(own, name=name) for own in (run.first, run.last))
+        if first.value is None or last.value is None:
+            return "No answer at the run's beginning or end could be scored."
+        moved.append(
+            f"{'the reward' if len(run.rewards) == 1 else name} went from {first.value:.3f} to {last.value:.3f}"
+        )
     beside = (
         "; no second reward model watched, so that nothing says whether the reward is still true"
         if not run.watcher
         else ""
     )
-    return f"On the prompts that it trained on the reward went from {first.value:.3f} to {last.value:.3f}{beside}."
+    return f"On the prompts that it trained on {' and '.join(moved)}{_spent(run)}{beside}."
+
+
+def _spent(run: Reinforcement) -> str:
+    nats = run.steps[-1].metrics.get("rl/kl")
+    return "" if nats is None else f", at {nats:.1f} nats an answer from the model that it started as"
 
 
 def told(truth: Truth) -> str:

@@ -26,7 +26,8 @@ class OnlineSettings:
 
     `kl` weighs the divergence from the reference, as `estimator` takes it (None: over the whole vocabulary). Of a step's prompts
     `prompts_per_update` are taken up in one optimiser step, all of them `passes` times. `kl_budget` is how many nats an answer may
-    be from the reference, on average over a step, before the run ends (0: no limit). `ahead` (0 or 1) lets servers sample a step's
+    be from the reference, on average over a step, before the run ends (0: no limit). `cut_penalty` is taken from the reward of an
+    answer that the limit cut: it is scored as if it had ended there. `ahead` (0 or 1) lets servers sample a step's
     answers while the step before is learned, so that they are of the version before.
     """
 
@@ -39,6 +40,7 @@ class OnlineSettings:
     penalties: Penalties = field(default_factory=lambda: Penalties(kl=0.05))
     estimates: Estimates = field(default_factory=Estimates)
     kl_budget: float = 0.0
+    cut_penalty: float = 0.0
     ahead: int = 0
     loop: TrainSettings = field(default_factory=lambda: TrainSettings(learning_rate=1e-4, weight_decay=0.0))
 

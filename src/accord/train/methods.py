@@ -28,13 +28,15 @@ from accord.train.weigh import Answers, weigh
 class Reinforce:
     """An objective of reinforcement learning with its options filled in, and how answers are weighed.
 
-    `advantages` None is by a value model. The penalty for leaving the reference stands where `kl_in` says.
+    `advantages` None is by a value model. The penalty for leaving the reference stands where `kl_in` says. Without `has_ratio` to
+    the model that sampled an answer is learned once.
     """
 
     name: str
     loss: Callable[[Samples], Losses]
     advantages: Callable[[Tensor, Tensor], Advantages] | None
     kl_in: KLPlace
+    has_ratio: bool = True
 
     @property
     def needs_values(self) -> bool:

@@ -287,7 +287,7 @@ class _Run:
             said = "; ".join(f"{n} {reason}" for reason, n in reasons.most_common(3))
             raise AccordError(f"step {self.step}: not one of {len(samples)} answers could be scored ({said})")
         groups = [
-            Group(asked[id], tuple(own), torch.tensor([s.reward for s in own], dtype=torch.float32))
+            Group(asked[id], tuple(own), torch.tensor([self._worth(s) for s in own], dtype=torch.float32))
             for id, own in found.items()
         ]
         if cost is None or self.multiplier is None:
@@ -299,6 +299,10 @@ class _Run:
             replace(g, rewards=self.multiplier.combined(g.rewards, c)) for g, c in zip(groups, costs, strict=True)
         ]
         return combined, {"multiplier": self.multiplier.value, "cost": mean_cost}
+
+    def _worth(self, sample: Sample) -> float:
+        assert sample.reward is not None
+        return sample.reward - self.settings.cut_penalty * sample.truncated
 
     def _say_what_a_nat_costs(self, groups: Sequence[Group]) -> None:
         """Warn where leaving the reference costs more than answers differ by: exp(reward / kl) is then next to the reference."""

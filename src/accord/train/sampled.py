@@ -120,7 +120,8 @@ class Reinforced(Part):
             "mismatch_kl": mean_of_answer(kl_AT, samples),
         }
         if ref_AT is not None:
-            metrics["kl"] = masked_sum(logps_AT.detach() - ref_AT, mask_AT)
+            # Of the model that sampled: of answers by another one the mean difference is no divergence.
+            metrics["kl"] = masked_sum(old_AT - ref_AT, mask_AT)
         losses = [self.objective(samples).with_metrics(**metrics)]
         if self.value_head is not None:
             values_N = F.linear(hidden_ND.float(), self.value_head.weight.float(), self.value_head.bias).squeeze(-1)
