@@ -1,13 +1,19 @@
 """What a later round trains on, and its control: counts, pairs and clusters."""
 
+import asyncio
 from collections import Counter
+from dataclasses import replace
+
+import pytest
 
 from accord.data.findings import FindingStore
-from accord.feedback.review import Repair
+from accord.errors import DataError
+from accord.feedback.review import Repair, lessons, write_repairs
 from accord.policy import load_policy
 from accord.recipes.attacked import drawn
-from accord.recipes.lesson import balanced, control_of, keep, pick, replayed
+from accord.recipes.lesson import REPAIRS, balanced, control_of, keep, make_lesson, pick, replayed
 from accord.redteam.summary import Trial
+from accord.scorers.refusal import RefusalScorer
 from accord.starter import policy_path
 from accord.types import Attempt, Demonstration, Finding, Message, Outcome, Prompt, Score
 
@@ -106,3 +112,56 @@ def test_a_lesson_has_two_benign_rows_a_harmful_one_whatever_was_found():
     few = [repaired("h", "harmful", "repair"), repaired("x", "harmful", "repair", "rejected"), *rows[237:]]
     assert Counter(r.id[0] for r in balanced(few, seed=3)) == {"h": 1, "r": 2}
     assert balanced(rows[79:], seed=3) == ()
+
+
+def lesson_of(store, ids, folder):
+    """The lesson of a file of repairs that is there: nobody is asked."""
+    policy, nobody = load_policy(policy_path()), None
+    made = make_lesson(store, ids, first_set(8), policy, nobody, nobody, RefusalScorer(), 0, folder)
+    return asyncio.run(made)
+
+
+def test_what_may_not_be_trained_on_is_left_out_and_counted_and_the_round_goes_on(tmp_path):
+    """Four findings repaired; then one is dismissed by a person and one sealed: the lesson is of the other two."""
+    found = [replace(finding(prompt(f"g{i}")), id=f"f/{i}") for i in range(4)]
+    with FindingStore(tmp_path / "store.sqlite") as store:
+        store.add(found)
+        ids = [f.id for f in found]
+        repairs = [repaired(str(i), "harmful", "repair") for i in range(4)]
+        write_repairs(tmp_path / REPAIRS, repairs)
+        whole = lesson_of(store, ids, tmp_path)
+        assert ({f.id for f in whole.findings}, whole.n_barred) == (set(ids), 0)
+        store.label("f/1", "not a failure")
+        store.seal([prompt("g2", split="verify")])
+        left = lesson_of(store, ids, tmp_path)
+        assert ({f.id for f in left.findings}, left.n_barred) == ({"f/0", "f/3"}, 2)
+        taught = {d.prompt.id for d in left.rows}
+        assert {"0", "3"} <= taught
+        assert not {"1", "2"} & taught
+        assert left.digest != whole.digest
+        # The fence itself is as it was.
+        with pytest.raises(DataError, match="1 sealed from training: f/2; 1 no failures to learn from: f/1"):
+            store.trainable(ids)
+        with pytest.raises(DataError, match="sealed from training: f/2"):
+            lessons(repairs, store)
+
+
+def test_a_lesson_is_named_by_what_it_teaches_not_by_what_became_of_its_findings(tmp_path):
+    f = replace(finding(prompt("g")), id="f/a")
+    with FindingStore(tmp_path / "store.sqlite") as store:
+        store.add([f])
+        write_repairs(tmp_path / REPAIRS, [repaired("a", "harmful", "repair")])
+        first = lesson_of(store, ["f/a"], tmp_path)
+        store.set_status(["f/a"], "in training")
+        assert lesson_of(store, ["f/a"], tmp_path).digest == first.digest
+        write_repairs(tmp_path / REPAIRS, [replace(repaired("a", "harmful", "repair", "edited"), answer="Never.")])
+        assert lesson_of(store, ["f/a"], tmp_path).digest != first.digest
+
+
+def test_a_round_that_found_nothing_replays_the_first_training_set(tmp_path):
+    with FindingStore(tmp_path / "store.sqlite") as store:
+        store.add([replace(finding(prompt("g")), id="f/a")])
+        store.label("f/a", "not a failure")
+        lesson = lesson_of(store, ["f/a"], tmp_path)
+    assert (lesson.findings, lesson.n_barred) == ((), 1)
+    assert lesson.rows == lesson.control == replayed(first_set(8), seed=0)

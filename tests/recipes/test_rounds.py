@@ -1,7 +1,11 @@
 """`accord align --rounds 2` for real, on the starter model with a few rows of each kind."""
 
+import asyncio
 import json
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from command_line import accord
@@ -10,8 +14,15 @@ from safetensors.torch import load_file
 from accord.data.findings import FindingStore
 from accord.errors import SettingsError
 from accord.evals.proof import Item, prove
-from accord.recipes.rounds import costs
+from accord.feedback.review import Repair, read_repairs, write_repairs
+from accord.policy import load_policy
+from accord.recipes import rounds
+from accord.recipes.rounds import LaterRounds, costs
+from accord.recipes.safety_round import Round
 from accord.recipes.settings import AlignSettings
+from accord.runs.folder import open_run
+from accord.starter import policy_path
+from accord.types import Finding, Message, Outcome, Prompt, Score, Silent
 
 ALIGN = ["align", "--limit", "2", "--sft-epochs", "1", "--baseline-share", "0.5", "--rounds", "2", "--out", "run"]
 
@@ -101,3 +112,78 @@ def test_a_round_of_which_nothing_was_measured_is_not_shown_to_cost_anything():
 def test_rounds_whose_strength_cannot_be_folded_in_are_refused(method):
     with pytest.raises(SettingsError, match="rounds must be 1 with method full or dora"):
         AlignSettings(method=method, rounds=2)
+
+
+class Heard(Silent):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def lesson_found(i):
+    goal = Prompt(f"g{i}", (Message("user", f"say {i}"),), "harmful", "fraud", f"fraud/{i}", "discover")
+    return Finding(
+        f"f{i}", goal, "Sure.", Score(Outcome.COMPLIED, "refusal"), "harmful-compliance", "m", attack="direct"
+    )
+
+
+@asynccontextmanager
+async def nobody(*models):
+    yield models
+
+
+def test_what_comes_after_a_lesson_is_done_anew_where_a_person_changed_it(tmp_path, monkeypatch):
+    """Killed in the verification before training; a row is then rejected, and a journal of other goals must not be gone on with."""
+    monkeypatch.setattr(rounds, "fold_strength", lambda *_: None)
+    monkeypatch.setattr(rounds, "load_model", lambda *_: None)
+    monkeypatch.setattr(rounds, "completers", nobody)
+    found = [lesson_found(i) for i in range(2)]
+    run = open_run(tmp_path / "run", {}, {})
+
+    def begun():
+        """The rounds of a process that goes on with the run, after their lesson."""
+        first = SimpleNamespace(
+            run=run,
+            shared={},
+            progress=Heard(),
+            scorer=None,
+            settings=AlignSettings(rounds=2),
+            trainee=SimpleNamespace(model=None, loaded=None),
+            material=SimpleNamespace(policy=load_policy(policy_path()), verify=(), demonstrations=()),
+        )
+        first.stage = lambda name, inputs: Round.stage(first, name, inputs)
+        later = LaterRounds(first, (), 1.0)
+        later.store.add(found)
+        folder = later._stage("round-2-lesson").folder
+        if not (folder / "repairs.jsonl").exists():
+            repairs = [Repair(f"r{f.id}", f.id, "repair", f.prompt, "No.", "sampled") for f in found]
+            write_repairs(folder / "repairs.jsonl", repairs)
+        lesson = asyncio.run(later._lesson(2, found))
+        return later, lesson, first.progress.said
+
+    later, lesson, _ = begun()
+    assert len(lesson.findings) == 2
+    names = ("round-2-before-attacked", "round-2-findings", "verify-round-2", "round-3-red-team")
+    for name in names:
+        (later._stage(name).folder / "journal").touch()
+    later, lesson, said = begun()
+    assert all((later._stage(name).folder / "journal").exists() for name in names)
+    assert not any("anew" in line for line in said)
+
+    path = run.folder / "stages/round-2-lesson/repairs.jsonl"
+    rows = read_repairs(path)
+    write_repairs(path, [replace(rows[0], review="rejected"), *rows[1:]])
+    later, lesson, said = begun()
+    assert [f.id for f in lesson.findings] == [rows[1].finding]
+    assert [line for line in said if "repairs.jsonl was edited" in line and "anew" in line]
+    assert not any((later._stage(name).folder / "journal").exists() for name in names)
+    assert read_repairs(path)[0].review == "rejected"
+
+    later.store.label(rows[1].finding, "not a failure")
+    later, lesson, said = begun()
+    assert (lesson.findings, lesson.n_barred) == ((), 1)
+    assert "round 2: 1 of 2 findings are left out: sealed, or called no failure" in said

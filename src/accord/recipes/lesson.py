@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from accord.data.clusters import cluster_ids, clusters
@@ -19,6 +19,7 @@ from accord.models.load import LoadedModel
 from accord.models.local import LocalCompleter
 from accord.policy import Policy
 from accord.redteam.summary import Trial
+from accord.runs.atomic import digest
 from accord.scorers.scorer import Scorer
 from accord.types import Demonstration, Finding
 
@@ -36,6 +37,7 @@ SAMPLED = RepairSettings(samples=2, contrasts=2, max_new_tokens=48)
 class Lesson:
     """`rows` teach what was found, `control` as many rows of each kind of the first training set instead; both end with the same
     `n_replayed` rows of it. `n_written` of the answers are the clause's written response: no sampled one was acceptable.
+    `n_barred` of the findings asked for may not be trained on: they are sealed, or a person called them no failure.
     """
 
     findings: tuple[Finding, ...]
@@ -43,6 +45,14 @@ class Lesson:
     control: tuple[Demonstration, ...]
     n_written: int
     n_replayed: int
+    n_barred: int = 0
+
+    @property
+    def digest(self) -> str:
+        """What names all that is learned and held against it: two lessons of one digest give the same model."""
+        rows = {name: [asdict(d) for d in getattr(self, name)] for name in ("rows", "control")}
+        # Of a finding the id alone: its status changes with what becomes of the round.
+        return digest({**rows, "findings": sorted(f.id for f in self.findings)})
 
 
 def keep(store: FindingStore, trials: Sequence[Trial], policy: Policy, run: str, number: int) -> tuple[Finding, ...]:
@@ -84,10 +94,14 @@ async def make_lesson(
 ) -> Lesson:
     """Pick findings and repair them; `folder` keeps the repairs, and what a person changed there is honoured.
 
+    Findings that may not be trained on are left out and counted, those too that came to be so after they were repaired: a person
+    who labels one between a kill and what goes on from it must not end the run.
+
     Raises:
-        DataError: a finding is sealed, or the file of repairs cannot be read.
+        DataError: the file of repairs cannot be read, or one of its prompts repeats a verify prompt.
     """
-    picked = pick(store.trainable(ids), N_FINDINGS, seed)
+    trainable = {f.id: f for f in store.trainable()}
+    picked = pick([trainable[id] for id in ids if id in trainable], N_FINDINGS, seed)
     path = folder / REPAIRS
     if not path.exists():
         contrasts = [d.prompt for d in demonstrations if d.prompt.kind == "contrast"]
@@ -95,7 +109,9 @@ async def make_lesson(
             store, policy, contrasts, answerer, base, scorer, ids=[f.id for f in picked], settings=SAMPLED
         )
         write_repairs(path, made.repairs)
-    repairs = balanced(read_repairs(path), seed)
+    # A round that found nothing to learn from has an empty file, and replays the first training set alone.
+    written = read_repairs(path) if path.stat().st_size else []
+    repairs = balanced([r for r in written if r.finding in trainable], seed)
     learned = lessons(repairs, store).demonstrations
     kept = replayed(demonstrations, seed)
     taught = {r.finding for r in repairs if r.use == "repair"}
@@ -105,6 +121,7 @@ async def make_lesson(
         control=(*control_of(learned, demonstrations, kept, seed), *kept),
         n_written=sum(r.origin == "written response" for r in repairs),
         n_replayed=len(kept),
+        n_barred=sum(id not in trainable for id in ids),
     )
 
 

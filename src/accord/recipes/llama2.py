@@ -261,6 +261,8 @@ class _Recipe:
             lesson = await make_lesson(
                 store, ids, demonstrations, self.policy, answerer, base, self.scorer, self.settings.seed, folder
             )
+        if lesson.n_barred:
+            self.progress.say(f"{lesson.n_barred} of {len(ids)} findings are left out: sealed, or called no failure")
         return lesson.rows
 
     def measured(self, number: int, model: str) -> LlamaRound:

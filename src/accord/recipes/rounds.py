@@ -24,7 +24,7 @@ from accord.models.adapters import fold_strength
 from accord.models.load import load_model
 from accord.models.sharded import trained
 from accord.recipes.attacked import HELD_OUT, TRAINED, Attacked, Subject, drawn, under_attack
-from accord.recipes.lesson import Lesson, completers, keep, make_lesson
+from accord.recipes.lesson import REPAIRS, Lesson, completers, keep, make_lesson
 from accord.recipes.training import train_on_demonstrations, train_stage
 from accord.redteam.summary import Trial, verdict
 from accord.report.evidence import RoundEvidence
@@ -124,7 +124,7 @@ class LaterRounds:
         stage = self._stage(f"round-{number}-lesson")
         first = self.first
         base_model = load_model(self.settings.model, self.settings.precision)
-        self.first.progress.say(f"round {number}: {len(found)} findings; repairing")
+        first.progress.say(f"round {number}: {len(found)} findings; repairing")
         async with completers(first.trainee.loaded, base_model) as (answerer, base):
             lesson = await make_lesson(
                 self.store,
@@ -137,8 +137,25 @@ class LaterRounds:
                 self.settings.seed,
                 stage.folder,
             )
-        if not stage.done:
-            stage.finish({"rows": len(lesson.rows), "written": lesson.n_written})
+        if lesson.n_barred:
+            first.progress.say(
+                f"round {number}: {lesson.n_barred} of {len(found)} findings are left out: sealed, or called no failure"
+            )
+        if stage.done and stage.outputs.get("digest") != lesson.digest:
+            first.progress.say(
+                f"round {number}: its lesson is not the one of before ({stage.folder / REPAIRS} was edited, or a finding "
+                "labelled): all that came after it is done anew"
+            )
+        stage.finish(
+            {
+                "rows": len(lesson.rows),
+                "written": lesson.n_written,
+                "barred": lesson.n_barred,
+                "digest": lesson.digest,
+            }
+        )
+        # What follows depends on what was taught: other rows, other models.
+        first.shared[f"lesson of round {number}"] = lesson.digest
         return lesson
 
     def _to_verify(self, lesson: Lesson) -> Attacked:
