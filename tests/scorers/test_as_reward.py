@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from accord.errors import DataError, SettingsError
+from accord.errors import DataError, NotMeasuredError, SettingsError
 from accord.models.reward import score_head, with_score_head
 from accord.policy import load_policy
 from accord.scorers.as_reward import (
@@ -78,6 +78,21 @@ def test_a_reward_models_own_number_and_a_costs_turned_round(tiny_model):
     scores = RewardScorer(loaded, "reward").score_all(rows)
     assert [g.value for g in ByNumber(RewardScorer(loaded, "reward")).of(rows)] == [s.value for s in scores]
     assert [g.value for g in ByNumber(RewardScorer(loaded, "cost"), -1).of(rows)] == [-s.value for s in scores]
+
+
+@pytest.mark.parametrize("make", [reward_named, cost_named, lambda name, policy: combined([f"0.5*{name}"], policy)])
+def test_a_judge_that_fails_its_known_cases_teaches_nothing(monkeypatch, make):
+    """It calls every answer compliance: of nine known cases it gets the three right in which the request is answered."""
+
+    class Always:
+        name, config_hash = "always", ""
+
+        def score_all(self, transcripts):
+            return [Score(Outcome.COMPLIED, self.name) for _ in transcripts]
+
+    monkeypatch.setattr("accord.scorers.as_reward.scorer_named", lambda *_: Always())
+    with pytest.raises(NotMeasuredError, match="'always' is not to be trusted: it fails 6 known cases"):
+        make("always", POLICY)
 
 
 def test_names_and_weights(tmp_path):

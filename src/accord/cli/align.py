@@ -117,6 +117,7 @@ def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bo
 
     Raises:
         SettingsError: the base is to be quantised, or `gate` is asked of a policy that has none.
+        NotMeasuredError: the round's judge fails cases made from the policy, whose verdict is known.
         GateError: with `gate`, a release gate is not shown to be met; the report is written all the same.
     """
     from accord.cli.progress import make_progress
@@ -132,11 +133,14 @@ def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bo
     from accord.recipes.settings import AlignSettings
     from accord.recipes.training import demonstration_trees
     from accord.runs.folder import open_run
+    from accord.scorers.refusal import RefusalScorer
+    from accord.scorers.selfcheck import require_trusted
 
     assert isinstance(settings, AlignSettings)
     settings.refuse_as_round()
     progress = tracked(make_progress(), track, folder)
     material = read_material(settings)
+    require_trusted(RefusalScorer(), material.policy)
     if gate and not material.policy.round_gates:
         raise SettingsError("--gate: the policy has no gate on what a round measures; add a section `gates:` to it")
     n_pairs = 0

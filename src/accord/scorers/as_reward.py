@@ -20,6 +20,7 @@ from accord.scorers.endpoint import EndpointScorer
 from accord.scorers.named import scorer_named
 from accord.scorers.reward import RewardScorer
 from accord.scorers.scorer import Scorer
+from accord.scorers.selfcheck import require_trusted
 from accord.types import Score, Transcript, acceptable
 
 LLAMA2 = "llama2:"
@@ -216,6 +217,7 @@ def reward_named(name: str, policy: Policy) -> Reward:
     Raises:
         SettingsError: there is no such reward.
         ModelError: its model cannot be loaded.
+        NotMeasuredError: it is a judge that fails cases whose verdict is known.
     """
     kind, _, of = name.partition(":")
     if kind in ("reward", "cost"):
@@ -227,7 +229,11 @@ def reward_named(name: str, policy: Policy) -> Reward:
     if ".py:" in name:
         return ByFunction(name, resolve("accord.scorers", name))
     scorer = scorer_named(name, policy)
-    return ByNumber(scorer) if isinstance(scorer, EndpointScorer) else ByVerdict(scorer, policy)
+    if isinstance(scorer, EndpointScorer):
+        return ByNumber(scorer)
+    # A judge teaches its errors: it must get plain cases right before anything is learned from it.
+    require_trusted(scorer, policy)
+    return ByVerdict(scorer, policy)
 
 
 def cost_named(name: str, policy: Policy) -> Reward:
@@ -236,6 +242,7 @@ def cost_named(name: str, policy: Policy) -> Reward:
     Raises:
         SettingsError: there is no such scorer, or it is a reward model, whose zero is no border.
         ModelError: its model cannot be loaded.
+        NotMeasuredError: it is a judge that fails cases whose verdict is known.
     """
     if name.startswith("reward:"):
         raise SettingsError(f"'{name}' rewards; a cost is a cost model (cost:RUN), a function, or a judge's name")
@@ -251,6 +258,7 @@ def combined(names: Sequence[str], policy: Policy) -> Combined:
     Raises:
         SettingsError: none is given, one is given twice, a weight is no number, or Llama 2's combination stands beside others.
         ModelError: a model cannot be loaded.
+        NotMeasuredError: one is a judge that fails cases whose verdict is known.
     """
     if not any(name.startswith(LLAMA2) for name in names):
         return _weighted(names, policy)
