@@ -4,9 +4,11 @@ import pytest
 import yaml
 
 from accord.cli.align import start
-from accord.errors import NotMeasuredError
+from accord.cli.recipe import Prepared, carry_out
+from accord.errors import NotMeasuredError, SettingsError
 from accord.recipes.settings import AlignSettings
 from accord.starter import policy_path
+from accord.types import Silent
 
 
 def test_a_policy_whose_answers_the_judge_takes_for_compliance_is_refused(tmp_path):
@@ -21,3 +23,13 @@ def test_a_policy_whose_answers_the_judge_takes_for_compliance_is_refused(tmp_pa
             start(tmp_path / "run", settings, dry_run=True, gate=False, as_json=False)
     start(tmp_path / "run", AlignSettings(), dry_run=True, gate=False, as_json=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_of_single_runs_is_refused_in_several_processes(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def run(*_):
+        raise AssertionError("it ran")
+
+    with pytest.raises(SettingsError, match="`accord train` can be launched in several"):
+        carry_out(Prepared(["a plan"], run), tmp_path / "run", False, False, Silent())

@@ -42,7 +42,14 @@ def require(recipe: str, given: Mapping[str, Any], files: Sequence[str]) -> None
 
 
 def carry_out(prepared: Prepared, out: Path, dry_run: bool, as_json: bool, progress: Progress) -> None:
-    """Say what a recipe would do, and unless that is all that was asked, do it and print what it came to."""
+    """Say what a recipe would do, and unless that is all that was asked, do it and print what it came to.
+
+    Raises:
+        SettingsError: it was launched in several processes, which would all write the same files.
+    """
+    from accord.recipes.settings import refuse_several_processes
+
+    refuse_several_processes()
     for line in prepared.plan:
         progress.say(line)
     if dry_run:

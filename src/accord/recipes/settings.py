@@ -94,12 +94,9 @@ class AlignSettings:
 
         Raises:
             SettingsError: the base is quantised; the adapter is published for the base as it is, on which nothing was measured.
-                Or it was launched in several processes: only the training verbs share their work out.
+                Or it was launched in several processes.
         """
-        if n_launched() > 1:
-            raise SettingsError(
-                "`accord align` runs in one process; of the verbs, `accord train` can be launched in several"
-            )
+        refuse_several_processes()
         if self.precision in QUANTISED:
             raise SettingsError(
                 f"precision {self.precision}: a round would measure the adapter on a base that its users do not load; "
@@ -168,6 +165,18 @@ class OfRuns:
     def training(self, model: str, **more: Any) -> TrainingSettings:
         """Return the settings of one of the runs."""
         return TrainingSettings(model=model, **self.adapters, **more)
+
+
+def refuse_several_processes() -> None:
+    """Refuse a recipe that was launched in several processes: only the training verbs share their work out.
+
+    Raises:
+        SettingsError: it was.
+    """
+    if n_launched() > 1:
+        raise SettingsError(
+            "`accord align` runs in one process; of the verbs, `accord train` can be launched in several"
+        )
 
 
 def asked_of(settings: Any, later: Mapping[str, Any]) -> dict[str, Any]:
