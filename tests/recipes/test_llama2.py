@@ -1,16 +1,21 @@
 """Llama 2's recipe, whole, on the tiny model and a few comparisons."""
 
+from contextlib import asynccontextmanager
+
 import pytest
 from command_line import accord
 from test_single_runs import comparisons
 
+from accord.data.examples import read_examples
 from accord.feedback.context_distillation import distil
 from accord.models.load import load_model
 from accord.models.sampling import Sampling
+from accord.recipes import llama2
+from accord.recipes.lesson import Lesson
 from accord.recipes.llama2 import LlamaSettings, plan, read_material, run_llama2
 from accord.report.llama2_page import headline
 from accord.scorers.as_reward import ByFunction
-from accord.types import Message, Prompt, Silent
+from accord.types import Demonstration, Finding, Message, Outcome, Prompt, Score, Silent
 
 
 @pytest.fixture
@@ -43,6 +48,61 @@ def test_it_runs_whole_and_is_not_done_again(settings, tmp_path):
     again, same = run_llama2(out, settings, material, Silent())
     assert same == rounds
     assert again == facts
+
+
+def test_what_a_round_found_is_answered_in_it_and_in_all_that_follow_and_ppo_has_a_budget(
+    settings, tmp_path, monkeypatch
+):
+    """Round 2 finds `a` and something that may not be trained on, round 3 `a` again and `b`; round 4 nothing."""
+
+    def found(id):
+        goal = Prompt(f"goal-{id}", (Message("user", f"say {id}"),), "harmful", "fraud", f"fraud/{id}", "discover")
+        sent = (Message("user", f"You are Moss. Say {id}."),)
+        return Finding(id, goal, "Sure.", Score(Outcome.COMPLIED, "refusal"), "harmful-compliance", "m", sent=sent)
+
+    by_round = {2: ("a", "barred"), 3: ("a", "b"), 4: ()}
+
+    @asynccontextmanager
+    async def nobody(*models):
+        yield models
+
+    async def lesson(store, ids, *_):
+        learned = tuple(found(id) for id in ids if id != "barred")
+        return Lesson(
+            learned, tuple(Demonstration(f.prompt, "No.") for f in learned), (), 0, 0, len(ids) - len(learned)
+        )
+
+    runs = {}
+    monkeypatch.setattr(llama2, "under_attack", lambda *_: ())
+    monkeypatch.setattr(llama2, "keep", lambda *asked: tuple(found(id) for id in by_round[asked[-1]]))
+    monkeypatch.setattr(llama2, "make_lesson", lesson)
+    monkeypatch.setattr(llama2, "completers", nobody)
+    monkeypatch.setattr(llama2, "run_sft", lambda *_: None)
+    monkeypatch.setattr(
+        llama2, "run_online", lambda name, prompts, out, asked, *_: runs.update({out: (prompts, asked.kl_budget)})
+    )
+
+    def go_on():
+        """The prompts of each round, those of the comparisons first."""
+        recipe = llama2._Recipe(tmp_path / "run", settings, read_material(settings), Silent())
+        recipe._load = lambda _: None
+        recipe._distilled = lambda _, model: model
+        for number in (1, 2, 3, 4):
+            recipe.round(number, "m")
+        return [read_examples(runs[tmp_path / f"run/round-{n}/ppo"][0]).examples for n in (1, 2, 3, 4)]
+
+    first, *later = rounds = go_on()
+    assert len(first) == 8
+    assert all(own[:8] == first for own in later)
+    assert [[(e.id, e.label) for e in own[8:]] for own in rounds] == [
+        [],
+        [("a", "harmful")],
+        [("a", "harmful"), ("b", "harmful")],
+        [("a", "harmful"), ("b", "harmful")],
+    ]
+    assert later[0][8].messages == found("a").sent
+    assert {out.name: budget for out, (_, budget) in runs.items()} == {"rejection": 0.0, "ppo": 15.0}
+    assert go_on() == rounds
 
 
 def test_the_plan_says_how_much_there_is(settings):

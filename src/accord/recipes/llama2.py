@@ -1,8 +1,9 @@
 """Llama 2's safety recipe: two reward models, then rounds of rejection sampling, PPO and context distillation (arXiv 2307.09288).
 
-Safety and helpfulness have a reward model each, combined by the paper's rule. Each round begins with what red teaming found in the
-round before, repaired; then the best of several answers is learned, the model is reinforced, and what it says under the policy as
-preprompt is learned without it wherever the safety reward rises. After each round it is measured on prompts that none trained on.
+Safety and helpfulness have a reward model each, combined by the paper's rule. Each round begins with what red teaming found in
+the round before, repaired, whose prompts then stand among those that this and all later rounds sample to; then the best of
+several answers is learned, the model is reinforced, and what it says under the policy as preprompt is learned without it
+wherever the safety reward rises. After each round it is measured on prompts that none trained on.
 
 Each step is a run of the verb that does it, in a folder of its own; what is done is not done again.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from accord.models.sampling import Sampling
 from accord.policy import Policy, load_policy, system_prompt
 from accord.recipes.attacked import TRAINED, Subject, drawn, under_attack
 from accord.recipes.conversation_run import run_conversations
-from accord.recipes.lesson import completers, keep, make_lesson
+from accord.recipes.lesson import Lesson, completers, keep, make_lesson
 from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.reporting import machine_facts
 from accord.recipes.reward_run import run_reward
@@ -50,6 +51,7 @@ SAFETY, HELPFULNESS = "safety", "helpfulness"
 # Of a step's prompts as many ask for safety as for help.
 KINDS: dict[str, Kind] = {SAFETY: "harmful", HELPFULNESS: "ordinary"}
 EPOCHS = 2
+FOUND = "found.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class LlamaSettings(OfRuns):
     passes: int = 2
     max_new_tokens: int = 64
     kl: float = 0.05
+    kl_budget: float = 15.0
     learning_rate: float = 1e-4
     n_prompts: int = 800
     n_distilled: int = 200
@@ -117,7 +120,7 @@ def plan(settings: LlamaSettings, material: Material) -> list[str]:
         f"{s.rounds} rounds, each: {s.rejection_steps} steps of rejection sampling and {s.steps} of PPO, of "
         f"{s.prompts_per_step} prompts, {s.group} answers each: {n:,} answers, at most {n * s.max_new_tokens:,} tokens",
         f"context distillation on {s.n_distilled} safety prompts",
-        "red teaming between rounds; its repaired findings are learned first in the next",
+        "red teaming between rounds; what it finds is repaired and learned first in the next, and then sampled to with the rest",
         "measured after each round: harmful compliance, over-refusal and capability on prompts of untrained families",
         f"both rewards on {s.n_held_out} held-out prompts each",
     ]
@@ -155,10 +158,10 @@ class _Recipe:
         self.policy: Policy = load_policy(policy_path())
         self.scorer = RefusalScorer()
         self.reward = f"llama2:{out / SAFETY},{out / HELPFULNESS}"
-        self.prompts = out / "data" / "prompts.jsonl"
         rng = random.Random(f"{settings.seed}/prompts")
         self.by_aim = {aim: self._prompts(rows, aim, rng) for aim, rows in material.train.items()}
-        write_records(self.prompts, [p for pair in zip(*self.by_aim.values(), strict=False) for p in pair])
+        # What is sampled to, by id: what a round finds again is there already.
+        self.prompts = {p.id: p for pair in zip(*self.by_aim.values(), strict=False) for p in pair}
 
     def _prompts(self, rows: Sequence[Comparison], aim: str, rng: random.Random) -> list[Prompt]:
         by_family = {c.family: c for c in rows}
@@ -193,6 +196,9 @@ class _Recipe:
                 asked_of_sft = AlignSettings(model=model, sft_epochs=EPOCHS, **how)
                 run_sft(lesson, folder / "findings", asked_of_sft, self.progress)
                 model = str(folder / "findings")
+                self.prompts |= {p.id: p for p in read_prompts(folder / FOUND).prompts}
+        prompts = folder / "prompts.jsonl"
+        write_records(prompts, self.prompts.values())
         for name, steps in (("rejection", s.rejection_steps), ("ppo", s.steps)):
             asked = OnlineAsked(
                 rewards=(self.reward,),
@@ -200,11 +206,13 @@ class _Recipe:
                 prompts_per_step=s.prompts_per_step,
                 group=s.group,
                 max_new_tokens=s.max_new_tokens,
+                # What imitates its best answers has no reference to be held against.
                 kl=s.kl if name == "ppo" else None,
+                kl_budget=s.kl_budget if name == "ppo" else 0.0,
                 passes=s.passes if name == "ppo" else 1,
             )
             dials = s.training(model, learning_rate=s.learning_rate, rows_per_step=max(1, s.prompts_per_step // 2))
-            run_online(name, self.prompts, folder / name, asked, dials, self.progress)
+            run_online(name, prompts, folder / name, asked, dials, self.progress)
             model = str(folder / name)
         return self._distilled(folder, model)
 
@@ -233,7 +241,10 @@ class _Recipe:
         return str(folder / "distillation")
 
     def _lesson(self, folder: Path, number: int, model: str) -> Path | None:
-        """Attack the model with `discover` goals, and return a file of repaired findings; None where nothing was found."""
+        """Attack the model with `discover` goals, and return a file of repaired findings; None where there is none to learn from.
+
+        Their prompts, as they were sent, stand in `FOUND` beside it.
+        """
         path, s = folder / "lesson.jsonl", self.settings
         if path.exists():
             return path
@@ -247,15 +258,15 @@ class _Recipe:
             self.progress.say(f"round {number}: {len(found)} findings; repairing")
             if not found:
                 return None
-            rows = asyncio.run(self._repaired(store, [f.id for f in found], loaded, folder))
-        if not rows:
+            lesson = asyncio.run(self._repaired(store, [f.id for f in found], loaded, folder))
+        if not lesson.findings:
             return None
-        write_records(path, rows)
+        # Of what the store lets be trained on, and of that only what was repaired and no person rejected.
+        write_records(folder / FOUND, [replace(f.prompt, id=f.id, messages=f.asked) for f in lesson.findings])
+        write_records(path, lesson.rows)
         return path
 
-    async def _repaired(
-        self, store: FindingStore, ids: Sequence[str], loaded: LoadedModel, folder: Path
-    ) -> Sequence[Any]:
+    async def _repaired(self, store: FindingStore, ids: Sequence[str], loaded: LoadedModel, folder: Path) -> Lesson:
         demonstrations = read_demonstrations(demonstrations_path())
         async with completers(loaded, self._load(self.settings.model)) as (answerer, base):
             lesson = await make_lesson(
@@ -263,7 +274,7 @@ class _Recipe:
             )
         if lesson.n_barred:
             self.progress.say(f"{lesson.n_barred} of {len(ids)} findings are left out: sealed, or called no failure")
-        return lesson.rows
+        return lesson
 
     def measured(self, number: int, model: str) -> LlamaRound:
         """Measure a model as it was after a round; 0 is before the first."""
