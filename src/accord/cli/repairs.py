@@ -20,6 +20,9 @@ def findings_repair(
         ..., help="The model that failed: a run, a local folder, a hub id, openai:NAME@URL, or 'starter'."
     ),
     out: Path = typer.Argument(..., help="The JSONL file to write, for a person to review."),
+    answerer: str = typer.Option(
+        "", help="Another model, as a stronger one, that writes the acceptable answers; the one that failed if none."
+    ),
     store: Store = DEFAULT_STORE,
     only: list[str] = typer.Option([], "--id", help="Repair this finding only; several times."),
     policy: str = typer.Option("", callback=existing, help="A policy document (YAML); the starter policy if none."),
@@ -38,6 +41,7 @@ def findings_repair(
     from accord.feedback.review import write_repairs
     from accord.models.opening import open_completer
     from accord.policy import load_policy
+    from accord.recipes.contrast_dress import dressed_alike
     from accord.scorers.named import scorer_named
     from accord.scorers.selfcheck import require_trusted
     from accord.starter import demonstrations_path, policy_path
@@ -51,15 +55,16 @@ def findings_repair(
     settings = RepairSettings(**{name: value for name, value in given.items() if value is not None}, seed=seed)
     with open_store(store) as opened:
         opened.trainable(only or None)  # a sealed one is refused before a model is loaded
-        completer = open_completer(model)
+        base = open_completer(model)
+        writer = open_completer(answerer) if answerer else base
 
         async def make() -> Repaired:
             try:
-                return await repair(
-                    opened, rules, pool, completer, completer, scorer, ids=only or None, settings=settings
-                )
+                return await repair(opened, rules, pool, writer, base, scorer, dressed_alike, only or None, settings)
             finally:
-                await completer.close()
+                await base.close()
+                if writer is not base:
+                    await writer.close()
 
         result = asyncio.run(make())
     write_repairs(out, result.repairs)

@@ -64,7 +64,8 @@ class _Wanted:
 def same_dress(finding: Finding, prompt: Prompt) -> Conversation | None:
     """Return `prompt` in the conversation that was sent for a finding: its words in the place of the goal's.
 
-    None where the goal's words do not stand in what was sent (an encoding, a story in turns): the attack itself must dress it.
+    None where the goal's words do not stand in what was sent (an encoding, a rewording): the attack itself must dress it
+    (`recipes.contrast_dress`).
     """
     if not finding.sent:
         return prompt.messages

@@ -18,6 +18,7 @@ from accord.models.embedder import Embedder
 from accord.models.load import LoadedModel
 from accord.models.local import LocalCompleter
 from accord.policy import Policy
+from accord.recipes.contrast_dress import dressed_alike
 from accord.redteam.summary import Trial
 from accord.runs.atomic import digest
 from accord.scorers.scorer import Scorer
@@ -106,7 +107,7 @@ async def make_lesson(
     if not path.exists():
         contrasts = [d.prompt for d in demonstrations if d.prompt.kind == "contrast"]
         made = await repair(
-            store, policy, contrasts, answerer, base, scorer, ids=[f.id for f in picked], settings=SAMPLED
+            store, policy, contrasts, answerer, base, scorer, dressed_alike, [f.id for f in picked], SAMPLED
         )
         write_repairs(path, made.repairs)
     # A round that found nothing to learn from has an empty file, and replays the first training set alone.
