@@ -75,6 +75,7 @@ def test_the_verb(settings, tmp_path):
         "align", "--recipe", "instructgpt", "--comparisons", settings.comparisons, "--dev", settings.dev, "--dry-run"
     )
     assert done.returncode == 0, done.stderr
+    assert " operations; some " in done.stdout + done.stderr
     assert "PPO: 60 steps of 32 prompts" in done.stdout + done.stderr
     for wrong, message in (
         (["--recipe", "instructgtp"], "did you mean 'instructgpt'"),

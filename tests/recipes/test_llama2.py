@@ -138,4 +138,5 @@ def test_the_verb(settings):
     more = ("--helpfulness", settings.helpfulness, "--helpfulness-dev", settings.helpfulness_dev)
     done = accord("align", "--recipe", "llama2", *files, *more, "--dry-run")
     assert done.returncode == 0, done.stderr
+    assert " operations; some " in done.stdout + done.stderr
     assert "2 rounds" in done.stdout + done.stderr

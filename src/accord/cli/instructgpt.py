@@ -23,7 +23,8 @@ def prepared(given: dict[str, Any]) -> Prepared:
         SettingsError: comparisons or held-out ones are missing.
         DataError: rows are malformed, or there are too few to part.
     """
-    from accord.recipes.instructgpt import InstructSettings, plan, read_material, run_instructgpt
+    from accord.recipes.cost import rows_of, told_here
+    from accord.recipes.instructgpt import InstructSettings, operations, plan, read_material, run_instructgpt
 
     require("instructgpt", given, FILES)
     settings = InstructSettings(**given)
@@ -36,7 +37,9 @@ def prepared(given: dict[str, Any]) -> Prepared:
             told.append(f"reinforcement learning ended early: {facts['ppo']['ended early']}")
         return Done(facts, {"truth": asdict(truth)}, told)
 
-    return Prepared(plan(settings, material), run)
+    rows = rows_of(settings.model, material.train, settings.max_new_tokens)
+    cost = told_here(operations(settings, material, rows), settings.precision)
+    return Prepared([*plan(settings, material), cost], run)
 
 
 def lines(truth: Truth) -> list[str]:

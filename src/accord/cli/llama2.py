@@ -24,7 +24,8 @@ def prepared(given: dict[str, Any]) -> Prepared:
         SettingsError: a file of comparisons is missing.
         DataError: rows are malformed, or a file has no usable one.
     """
-    from accord.recipes.llama2 import LlamaSettings, plan, read_material, run_llama2
+    from accord.recipes.cost import rows_of, told_here
+    from accord.recipes.llama2 import LlamaSettings, operations, plan, read_material, run_llama2
 
     require("llama2", given, FILES)
     settings = LlamaSettings(**given)
@@ -34,7 +35,11 @@ def prepared(given: dict[str, Any]) -> Prepared:
         facts, rounds = run_llama2(out, settings, material, progress)
         return Done(facts, {"rounds": [asdict(r) for r in rounds]}, lines(rounds))
 
-    return Prepared(plan(settings, material), run)
+    # As many of either aim.
+    pairs = [c for own in zip(*material.train.values(), strict=False) for c in own]
+    rows = rows_of(settings.model, pairs, settings.max_new_tokens)
+    cost = told_here(operations(settings, material, rows), settings.precision)
+    return Prepared([*plan(settings, material), cost], run)
 
 
 def lines(rounds: Sequence[LlamaRound]) -> list[str]:

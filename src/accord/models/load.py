@@ -203,14 +203,29 @@ def window_of(name: str) -> int:
     Raises:
         ModelError: there is no such model.
     """
+    return _window(_config_of(name))
+
+
+def skeleton_of(name: str) -> PreTrainedModel:
+    """Return a model whose weights have their shapes and no numbers, by its name: what is counted on it takes no memory.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    config = _config_of(name)
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    return model
+
+
+def _config_of(name: str) -> Any:
     folder = Path(resolve(name))
     base = base_of(folder) if (folder / "adapter_config.json").exists() else str(folder)
     try:
         with quiet_loading():
-            config = AutoConfig.from_pretrained(base)
+            return AutoConfig.from_pretrained(base)
     except (OSError, ValueError, KeyError) as error:
         raise _not_loaded(name, error) from error
-    return _window(config)
 
 
 def _window(config: Any) -> int:

@@ -23,6 +23,7 @@ from accord.data.records import write_records
 from accord.errors import DataError
 from accord.models.load import load_model
 from accord.recipes.conversation_run import run_conversations
+from accord.recipes.cost import Operations, Rows
 from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.reporting import machine_facts
 from accord.recipes.reward_run import run_reward
@@ -119,6 +120,19 @@ def plan(settings: InstructSettings, material: Material) -> list[str]:
         f"{n:,} answers, at most {n * s.max_new_tokens:,} tokens sampled",
         f"measured before and after: both rewards on {n_held_out} held-out prompts, refusals of benign prompts, capability",
     ]
+
+
+def operations(settings: InstructSettings, material: Material, rows: Rows) -> Operations:
+    """Return what the plan costs, without what is measured; beside each prompt of PPO a demonstration is learned."""
+    s = settings
+    compared = (len(material.reward) + len(material.watcher)) * s.reward_epochs
+    prompts = s.steps * s.prompts_per_step
+    demonstrated = len(material.train) * s.sft_epochs + prompts * s.passes
+    return (
+        rows.learned((rows.answer,)) * demonstrated
+        + rows.compared() * compared
+        + rows.reinforced(s.group, judges=2, passes=s.passes) * prompts
+    )
 
 
 def run_instructgpt(

@@ -29,6 +29,7 @@ from accord.models.sampling import Sampling
 from accord.policy import Policy, load_policy, system_prompt
 from accord.recipes.attacked import TRAINED, Subject, drawn, under_attack
 from accord.recipes.conversation_run import run_conversations
+from accord.recipes.cost import Operations, Rows
 from accord.recipes.lesson import Lesson, completers, keep, make_lesson
 from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.reporting import machine_facts
@@ -124,6 +125,18 @@ def plan(settings: LlamaSettings, material: Material) -> list[str]:
         "measured after each round: harmful compliance, over-refusal and capability on prompts of untrained families",
         f"both rewards on {s.n_held_out} held-out prompts each",
     ]
+
+
+def operations(settings: LlamaSettings, material: Material, rows: Rows) -> Operations:
+    """Return what the plan costs, without red teaming, its lessons and what is measured; every distilled answer counts as kept."""
+    s = settings
+    compared = sum(map(len, material.train.values())) * s.reward_epochs
+    best = rows.learned((s.max_new_tokens,))
+    rejection = (rows.answered(s.group, judges=2) + best) * (s.rejection_steps * s.prompts_per_step)
+    ppo = rows.reinforced(s.group, judges=2, passes=s.passes) * (s.steps * s.prompts_per_step)
+    # With and without the preprompt.
+    distilled = (rows.answered(1, judges=1) * 2 + best) * s.n_distilled
+    return rows.compared() * compared + (rejection + ppo + distilled) * s.rounds
 
 
 def run_llama2(
