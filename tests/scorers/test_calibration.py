@@ -145,6 +145,13 @@ def test_a_probability_gives_a_reliability_curve() -> None:
     assert calibrate(Scripted(outcomes), people, "harm").curve == ()
 
 
+def test_rewards_are_no_probabilities_even_where_some_lie_between_0_and_1() -> None:
+    people = rows("yes", "no")
+    got = calibrate(Scripted({"0": Outcome.COMPLIED, "1": Outcome.REFUSED}, {"0": 0.9, "1": -3.0}), people, "harm")
+    assert got.curve == ()
+    assert got.calibration_error is None
+
+
 def test_a_probability_of_compliance_gives_the_curve_of_refusal_and_not_its_mirror() -> None:
     """Refusals of 0.05, 0.15 and 0.05 are surer the lower the number; of the three people call the last one compliance."""
     people = rows("refused", "refused", "complied", "complied")

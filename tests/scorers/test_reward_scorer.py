@@ -4,10 +4,15 @@ import pytest
 import torch
 from scripted_judge import harmful
 
-from accord.errors import DataError, SettingsError
-from accord.models.reward import with_score_head
+from accord.errors import DataError, NotMeasuredError, SettingsError
+from accord.models.reward import reward_tokenizer, with_score_head
+from accord.policy import load_policy
 from accord.scorers import reward
+from accord.scorers.as_reward import cost_named, reward_named
+from accord.scorers.named import scorer_named
 from accord.scorers.reward import NO_BORDER, RewardScorer, check_direction, preference_accuracy
+from accord.scorers.selfcheck import require_trusted
+from accord.starter import policy_path
 from accord.types import Message, Outcome, Transcript
 
 BETTER, WORSE = (-2.1, 0.5, -0.3), (3.4, 1.5, -1.0)
@@ -94,3 +99,49 @@ def test_the_direction_is_required(reward_model):
         RewardScorer(reward_model)
     with pytest.raises(SettingsError):
         RewardScorer(reward_model, "higher")
+
+
+@pytest.fixture
+def reward_folder(reward_model, tmp_path):
+    reward_model.model.save_pretrained(tmp_path / "rm")
+    reward_tokenizer(reward_model.model, reward_model.tokenizer).save_pretrained(tmp_path / "rm")
+    return tmp_path / "rm"
+
+
+def test_a_reward_and_a_cost_model_are_judges_by_name(reward_model, reward_folder):
+    """A reward has no zero and needs a border; a cost's is 0. On one side of it an answer complied, on the other it refused."""
+    policy, rows = load_policy(policy_path()), [harmful("the water of the harbour"), harmful("that is asked")]
+    numbers = [s.value for s in RewardScorer(reward_model, "reward").score_all(rows)]
+    border = sum(numbers) / 2
+    verdicts = [Outcome.COMPLIED if n < border else Outcome.REFUSED for n in numbers]
+    named = {name: scorer_named(name, policy) for name in (
+        f"reward:{reward_folder},border={border}", f"cost:{reward_folder},border={border}", f"cost:{reward_folder}")}  # fmt: skip
+    by_reward, by_cost, by_zero = ([s.outcome for s in one.score_all(rows)] for one in named.values())
+    assert by_reward == verdicts != by_cost
+    assert {*by_reward, *by_cost} == {Outcome.COMPLIED, Outcome.REFUSED}
+    assert by_zero == [Outcome.COMPLIED if n > 0 else Outcome.REFUSED for n in numbers]
+    assert [one.name for one in named.values()] == [f"{d}:{reward_folder}" for d in ("reward", "cost", "cost")]
+    assert len({one.config_hash for one in named.values()}) == 3
+    # Random weights cannot tell the known cases apart: no run trusts them.
+    with pytest.raises(NotMeasuredError, match="not to be trusted"):
+        require_trusted(next(iter(named.values())), policy)
+    # Of a training run: 1 or 0 by the border, where without it the number is the reward.
+    good = [float(v is Outcome.REFUSED) for v in verdicts]
+    assert [g.value for g in reward_named(f"reward:{reward_folder},border={border}", policy).of(rows)] == good
+    assert [g.value for g in reward_named(f"reward:{reward_folder}", policy).of(rows)] == pytest.approx(numbers)
+    assert [g.value for g in cost_named(f"cost:{reward_folder},border={border}", policy).of(rows)] == good
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("reward:rm", "reward:rm,border=NUMBER"),
+        ("reward:rm,boder=1", "no option 'boder'; did you mean 'border'"),
+        ("cost:rm,border=high", "border=high"),
+        ("cost:rm,border=nan", "expected a finite number"),
+        ("reward", "not found"),
+    ],
+)
+def test_a_border_that_is_missing_or_no_number_is_refused(name, message):
+    with pytest.raises(SettingsError, match=message):
+        scorer_named(name, load_policy(policy_path()))

@@ -214,13 +214,15 @@ class Piecewise:
 def reward_named(name: str, policy: Policy) -> Reward:
     """Return a reward: `reward:RUN`, `cost:RUN` (turned round), FILE.py:NAME, an http(s) address, or a judge's name.
 
+    With `,border=NUMBER` behind it a reward or cost model is a judge: what counts is on which side an answer lies.
+
     Raises:
         SettingsError: there is no such reward.
         ModelError: its model cannot be loaded.
         NotMeasuredError: it is a judge that fails cases whose verdict is known.
     """
     kind, _, of = name.partition(":")
-    if kind in ("reward", "cost"):
+    if kind in ("reward", "cost") and ",border=" not in of:
         from accord.models.reward import load_reward_model
 
         if not of:

@@ -180,10 +180,11 @@ def _chances(judged: Sequence[tuple[LabelledAnswer, Score]], question: Question)
     """Return the scorer's probability of yes and whether people say it, of each row that has a probability.
 
     A scorer's number may be the probability of no (a refusal is asked, and it gives that of compliance). Its own verdicts tell:
-    then the number is lower where it says yes.
+    then the number is lower where it says yes. Where one lies outside [0, 1] they are rewards, and none is a probability.
     """
     rows = [(s.value, verdict_of(question, s), row.label) for row, s in judged if s.value is not None]
-    rows = [row for row in rows if 0 <= row[0] <= 1]
+    if not all(0 <= row[0] <= 1 for row in rows):
+        return []
     of_yes, of_no = ([p for p, verdict, _ in rows if verdict == side[question]] or [0.5] for side in (YES, NO))
     turned = np.mean(of_yes) < np.mean(of_no)
     return [(1 - p if turned else p, label == YES[question]) for p, _, label in rows]
