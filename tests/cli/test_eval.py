@@ -6,6 +6,7 @@ from collections import namedtuple
 
 import command_line
 import pytest
+from inspect_ai.log import list_eval_logs, read_eval_log
 
 from accord.cli import main
 from accord.evals.results import estimate, over_all, read_results
@@ -107,6 +108,26 @@ def test_an_inspect_task_is_run_or_said_to_be_missing(accord, tmp_path):
     result = accord("eval", "starter", "--suite", "inspect:missing.py@task", "--out", tmp_path / "run")
     assert result.returncode == 2
     assert "missing.py" in result.stderr
+
+
+def test_answers_are_written_as_logs_that_inspect_lists_and_opens(accord, tmp_path, tiny_folder):
+    """A log a suite of judged answers, also of harmful requests under no clause; of what was only given there is none."""
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("prompt,type,label,focus\nwhat is water,a,safe,x\nwhat is harm,b,unsafe,x\n")
+    given = f"outcomes={stored(tmp_path / 'rows.jsonl', [{'value': 1}])},better=higher"
+    asked = ("eval", tiny_folder, "--suite", f"xstest={prompts}", "--suite", given, "--out", tmp_path / "run")
+    result = accord(*asked, "--inspect-logs", tmp_path / "logs")
+    assert f"logs of Inspect: {tmp_path / 'logs'} (xstest)" in result.stdout
+    assert "no log of outcomes" in result.stdout
+    (listed,) = list_eval_logs(str(tmp_path / "logs"))
+    log = read_eval_log(listed)
+    assert (log.eval.task, log.eval.model, log.status) == ("xstest", str(tiny_folder), "success")
+    kept = {item.id: item.value for r in read_results(tmp_path / "run").results for item in r.items}
+    grades = {"C": 0.0, "I": 1.0}  # an item's value is 1 where the answer is what the policy does not ask for
+    assert len(log.samples) == 2
+    for sample in log.samples:
+        assert grades.get(sample.scores["acceptable"].value) == kept[sample.id]
+        assert sample.output.completion == sample.metadata["accord"]["answer"]
 
 
 def test_json_is_the_file(accord, tmp_path):

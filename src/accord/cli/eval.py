@@ -16,6 +16,7 @@ from accord.types import UNCALIBRATED
 
 if TYPE_CHECKING:
     from accord.evals.results import Evaluation, SuiteResult
+    from accord.policy import Policy
 
 SUITE_HELP = (
     "NAME, NAME=FILE or NAME=hub:ID, with options as NAME=FILE,OPTION=VALUE; your own as FILE.py:NAME; a task of Inspect as "
@@ -42,6 +43,10 @@ def evaluate_model(
     ),
     difference: float = typer.Option(
         DIFFERENCE, min=0.001, max=0.5, help="Say how many items it takes to show a difference of so much."
+    ),
+    inspect_logs: Path = typer.Option(
+        None,
+        help="Also write a log of Inspect for each suite of judged answers into this folder; `inspect view` opens it.",
     ),
     json_: bool = typer.Option(False, "--json", help="Print the results as JSON."),
 ) -> None:
@@ -89,17 +94,28 @@ def evaluate_model(
     evaluation = asyncio.run(work())
     if tasks:
         evaluation = add_inspect(evaluation, tasks, folder, scorer, limit, seed)
+    logs = _logged(evaluation, folder, inspect_logs, document) if inspect_logs else []
     if json_:
         print((folder / RESULTS).read_text(encoding="utf-8"))
     else:
         print("\n".join(lines(evaluation, difference)))
-        print(f"results: {folder / RESULTS}    answers: {folder / 'stages'}")
+        print("\n".join([f"results: {folder / RESULTS}    answers: {folder / 'stages'}", *logs]))
     refuse_unmeasured(evaluation)
     share = error_share(evaluation.results)
     if share is not None and share > max_errors:
         raise GateError(
             f"{share:.1%} of the items ended in an error, more than --max-errors {max_errors:g}; ask the same again to retry them"
         )
+
+
+def _logged(evaluation: Evaluation, folder: Path, target: Path, policy: Policy) -> list[str]:
+    """Write the logs of Inspect; return what is said of them."""
+    from accord.evals.inspect_export import export_logs
+
+    logs = export_logs(folder, target, evaluation.model, policy)
+    without = sorted({r.suite for r in evaluation.results} - logs.keys())
+    told = [f"logs of Inspect: {target} ({', '.join(logs)})"] if logs else []
+    return told + ([f"no log of {', '.join(without)}: no answers that a scorer read"] if without else [])
 
 
 def lines(evaluation: Evaluation, difference: float) -> list[str]:
