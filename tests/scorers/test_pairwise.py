@@ -5,8 +5,14 @@ import asyncio
 import pytest
 from scripted_judge import ScriptedJudge
 
+from accord.errors import SettingsError
 from accord.models.completer import Completion
-from accord.scorers.pairwise import Pair, by_labels, by_words, judge_pairs
+from accord.policy import load_policy
+from accord.policy.rubric import better
+from accord.scorers.pairwise import TIE, TURNED, Pair, by_labels, by_words, judge_pairs, pair_judge_named
+from accord.scorers.rubric import TOO_LONG
+from accord.starter import policy_path
+from accord.stats.intervals import wilson
 
 CRITERION = "The better answer is the more helpful one."
 PAIRS = [Pair(f"{i}", f"Question {i}?", f"M answers {i}", f"N answers {i}") for i in range(1, 5)]
@@ -96,3 +102,59 @@ def test_swapping_the_answers_swaps_the_winner(choice):
     )
     got, _ = judged(prefers_long, [pair])
     assert got.verdicts[0].winner == ("ours" if choice == "A" else "theirs")
+
+
+def by_question(table):
+    """Say of each question whether M's answer is the better one (M), N's (N), neither (Tie), or the first shown (first)."""
+
+    def reply(prompt):
+        said = next(said for key, said in table.items() if f"Question {key}?" in prompt)
+        m_first = prompt.index("M answers") < prompt.index("N answers")
+        return {"M": "[[A]]" if m_first else "[[B]]", "N": "[[B]]" if m_first else "[[A]]"}.get(
+            said, "[[Tie]]" if said == "Tie" else "[[A]]" if said == "first" else said
+        )
+
+    return reply
+
+
+def test_agreement_with_people_rests_on_the_pairs_with_a_winner():
+    """People prefer M on 1 to 4, N on 5 and nobody knows of 6; decided are 1 (agrees), 4 (does not) and 5 (agrees): 2 of 3."""
+    people = ["ours", "ours", "ours", "ours", "theirs", None]
+    pairs = [Pair(f"{i}", f"Question {i}?", "M answers", "N answers", "", p) for i, p in enumerate(people, start=1)]
+    got, _ = judged(by_question({1: "M", 2: "Tie", 3: "first", 4: "N", 5: "N", 6: "M"}), pairs)
+    assert (got.agreement.value, got.agreement.n) == (pytest.approx(2 / 3), 3)
+    assert got.agreement.unscored == {TIE: 1, TURNED: 1}
+    # 2 won, 2 tied, 2 lost of 6.
+    assert (got.games.wins, got.games.ties, got.games.losses) == (2, 2, 2)
+    assert (got.games.adjusted.low, got.games.adjusted.high) == pytest.approx(wilson(3, 6))
+    assert got.verdicts[0].replies == ("[[A]]", "[[B]]")
+
+
+def test_pairs_of_one_family_count_as_less_than_so_many():
+    """Ten pairs of two families, each all alike: hardly more than two games."""
+    pairs = [Pair(f"{i}", f"Question {i}?", "M answers", "N answers", f"f{i % 2}") for i in range(10)]
+    got, _ = judged(by_question({i: "M" if i % 2 else "N" for i in range(10)}), pairs)
+    alone, _ = judged(by_question({i: "M" if i % 2 else "N" for i in range(10)}), [
+        Pair(p.id, p.request, p.ours, p.theirs) for p in pairs])  # fmt: skip
+    width = [g.games.adjusted.high - g.games.adjusted.low for g in (got, alone)]
+    assert width[0] > 1.3 * width[1]
+    assert [g.games.adjusted_win_rate for g in (got, alone)] == [0.5, 0.5]
+
+
+def test_what_does_not_fit_the_window_has_no_verdict_and_the_rest_has(tiny_model, monkeypatch):
+    monkeypatch.setattr("accord.scorers.pairwise.MIN_MASS", 0.0)
+    long = Pair("long", "what", "water " * 600, "water")
+    got = asyncio.run(judge_pairs([long, Pair("2", "what", "water", "is")], by_labels(tiny_model, "good")))
+    assert [v.problem for v in got.verdicts] == [TOO_LONG, ""]
+    assert (got.games.n, got.games.adjusted.unscored) == (1, {TOO_LONG: 1})
+
+
+def test_judges_of_pairs_by_name():
+    for name in ("refusal", "rubric", "rubrik:starter", "guard:starter"):
+        with pytest.raises(SettingsError, match="compares no pairs"):
+            pair_judge_named(name, CRITERION)
+
+
+def test_without_a_criterion_the_policy_says_what_is_better():
+    policy = load_policy(policy_path())
+    assert all(f"'{h.id}'" in better(policy) and h.definition in better(policy) for h in policy.hazards)

@@ -83,6 +83,7 @@ def _register(arguments: Sequence[str]) -> None:
         findings,
         gate,
         judge,
+        judge_pairs,
         policy,
         redteam,
         reinforce,
@@ -105,7 +106,11 @@ def _register(arguments: Sequence[str]) -> None:
         (policy, "policy", "Check a policy document."),
         (data, "data", "Check data files."),
         (findings, "findings", "List, label and export the failures that were found, ask them again, repair them."),
-        (judge, "judge", "Train what scores answers on labels by people, and calibrate it against them."),
+        (
+            judge,
+            "judge",
+            "Train what scores answers on labels by people, calibrate it against them; have two answers compared.",
+        ),
     ):
         group: Any = typer.Typer(help=text, no_args_is_help=True, epilog=EPILOG)
         commands = [(function.__name__.split("_")[-1], function) for function in module.COMMANDS]
@@ -116,6 +121,8 @@ def _register(arguments: Sequence[str]) -> None:
                 ("best-of-n", reinforce.train_best_of_n),
                 ("soup", reinforce.train_soup),
             ]
+        if module is judge:
+            commands += [("compare", judge_pairs.judge_compare)]
         if module is findings:
             more = (*repairs.COMMANDS, *variants.COMMANDS)
             commands += [(function.__name__.split("_")[-1], function) for function in more]

@@ -150,10 +150,15 @@ def judge_calibrate(
     print(f"Kept in {saved}" + (f"; page in {html}" if html else ""))
 
 
-def _show(name: str, e: Estimate) -> None:
+def show(name: str, e: Estimate) -> str:
+    """Return one line of an estimate: value, interval, n and how many are unscored."""
     value = f"no value: {e.method}" if e.value is None else f"{e.value:.3f}"
     span = f" [{e.low:.3f}, {e.high:.3f}]" if e.low is not None and e.high is not None else ""
-    print(f"  {name:<42} {value}{span}  n = {e.n}, {e.n_unscored} unscored")
+    return f"  {name:<42} {value}{span}  n = {e.n}, {e.n_unscored} unscored"
+
+
+def _show(name: str, e: Estimate) -> None:
+    print(show(name, e))
 
 
 COMMANDS = (judge_train, judge_calibrate)

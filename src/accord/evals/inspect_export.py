@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from accord.data.records import read_attempts
 from accord.evals.inspect_logs import write_inspect_log
+from accord.evals.judged_answers import judged_answers
 from accord.policy.schema import Policy
 
 
@@ -17,11 +17,10 @@ def export_logs(run: Path, target: Path, model: str, policy: Policy) -> dict[str
     """Write `SUITE.eval` into `target` for each suite of a run whose answers were scored, and return the paths by suite.
 
     Raises:
-        DataError: a file of the run is malformed.
+        DataError: the run is not finished, or a file of it is malformed.
         PolicyError: a harmful prompt cites a hazard that the policy lacks.
     """
-    found = {path.parent.name: path for path in sorted(run.glob("stages/*/attempts-*.jsonl"))}
     return {
-        suite: write_inspect_log(target / f"{suite}.eval", read_attempts(path), suite, model, policy)
-        for suite, path in found.items()
+        suite: write_inspect_log(target / f"{suite}.eval", attempts, suite, model, policy)
+        for suite, attempts in judged_answers(run).items()
     }
