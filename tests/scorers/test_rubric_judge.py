@@ -4,7 +4,7 @@ import pytest
 import torch
 from scripted_judge import harmful
 
-from accord.errors import PolicyError
+from accord.errors import PolicyError, SettingsError
 from accord.models.chat import ChatFormat
 from accord.models.tree import common_prefix
 from accord.policy import load_policy
@@ -12,6 +12,7 @@ from accord.policy.rubric import rubric
 from accord.scorers import rubric as module
 from accord.scorers.cache import VerdictCache
 from accord.scorers.label_tokens import forms_of, label_shares
+from accord.scorers.named import scorer_named
 from accord.scorers.quoting import quoted
 from accord.scorers.rubric import NO_LABEL, TOO_LONG, RubricJudge, rubric_prompt
 from accord.starter import policy_path
@@ -167,3 +168,15 @@ def test_judged_text_stands_between_marks_that_it_cannot_contain():
 
 def test_forms_cover_case_and_space():
     assert set(forms_of("Yes")) == {"Yes", "yes", "YES", " Yes", " yes"}
+
+
+def test_reasoning_is_an_option_of_the_name(policy, tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCORD_CACHE", str(tmp_path / "cache"))
+    plain, reasoning = (scorer_named(f"rubric:{tiny_folder}{o}", policy) for o in ("", ",reasoning_tokens=5"))
+    assert plain.config_hash != reasoning.config_hash
+    rows = [harmful(a) for a in ANSWERS]
+    assert [s.evidence for s in plain.score_all(rows)] == [""] * 4
+    assert any(s.evidence for s in reasoning.score_all(rows))
+    for wrong in ("0", "-3", "many"):
+        with pytest.raises(SettingsError, match="expected a whole number above 0"):
+            scorer_named(f"rubric:{tiny_folder},reasoning_tokens={wrong}", policy)

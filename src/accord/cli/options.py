@@ -36,8 +36,8 @@ Checkpointing = Annotated[
     ),
 ]
 JUDGE_HELP = (
-    "refusal, keywords, evidence, rubric:MODEL, constrained:MODEL, guard:MODEL, remote:openai:NAME@URL, classifier:PATH, "
-    "reward:RUN,border=NUMBER, cost:RUN, an http(s) address, or FILE.py:NAME."
+    "refusal, keywords, evidence, rubric:MODEL[,reasoning_tokens=N], constrained:MODEL, guard:MODEL, "
+    "remote:openai:NAME@URL, classifier:PATH, reward:RUN,border=NUMBER, cost:RUN, an http(s) address, or FILE.py:NAME."
 )
 Judge = Annotated[str, typer.Option(help=f"What reads the answers: {JUDGE_HELP}")]
 Rank = Annotated[int, typer.Option(help="The adapters' rank.")]

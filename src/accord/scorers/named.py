@@ -79,12 +79,12 @@ def _evidence(_: str, __: Policy) -> Scorer:
     return EvidenceScorer(RefusalScorer())
 
 
-def _rubric(model: str, policy: Policy) -> Scorer:
+def _rubric(model: str, policy: Policy, reasoning_tokens: int = 0) -> Scorer:
     from accord.models.load import load_model
     from accord.scorers.cache import VerdictCache
     from accord.scorers.rubric import RubricJudge
 
-    return RubricJudge(load_model(model), policy, cache=VerdictCache())
+    return RubricJudge(load_model(model), policy, reasoning_tokens=reasoning_tokens, cache=VerdictCache())
 
 
 def _constrained(model: str, policy: Policy) -> Scorer:
@@ -141,6 +141,12 @@ def _number(text: str) -> float:
     return value
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ValueError("expected a whole number above 0")
+    return int(text)
+
+
 _MAKERS: Mapping[str, Callable[..., Scorer]] = {
     "refusal": lambda _, __: RefusalScorer(),
     "keywords": lambda _, __: KeywordScorer(),
@@ -163,6 +169,7 @@ _OF_SOMETHING = {
     "cost": "RUN",
 }
 _OPTIONS: Mapping[str, Mapping[str, Callable[[str], Any]]] = {
+    "rubric": {"reasoning_tokens": _count},
     "reward": {"border": _number},
     "cost": {"border": _number},
 }
