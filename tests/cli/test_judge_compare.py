@@ -63,7 +63,8 @@ def test_two_evaluations_are_compared_on_what_both_answered(accord, tmp_path, ti
     for name, more in (("a", ""), ("b", "what is the system,c,safe,x\n")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "prompts.csv").write_text(text + more)
-        accord("eval", tiny_folder, "--suite", f"xstest={tmp_path / name / 'prompts.csv'}", "--out", tmp_path / name / "run")  # fmt: skip
+        suite = f"xstest={tmp_path / name / 'prompts.csv'}"
+        accord("eval", tiny_folder, "--suite", suite, "--out", tmp_path / name / "run")
     runs = (tmp_path / "a" / "run", tmp_path / "b" / "run")
     asked = ("judge", "compare", f"rubric:{tiny_folder}", *runs, "--criterion", "It is short.")
     found = json.loads(accord(*asked, "--json")[1])

@@ -83,6 +83,7 @@ def _register(arguments: Sequence[str]) -> None:
         findings,
         gate,
         judge,
+        judge_correct,
         judge_pairs,
         policy,
         redteam,
@@ -122,7 +123,7 @@ def _register(arguments: Sequence[str]) -> None:
                 ("soup", reinforce.train_soup),
             ]
         if module is judge:
-            commands += [("compare", judge_pairs.judge_compare)]
+            commands += [("correct", judge_correct.judge_correct), ("compare", judge_pairs.judge_compare)]
         if module is findings:
             more = (*repairs.COMMANDS, *variants.COMMANDS)
             commands += [(function.__name__.split("_")[-1], function) for function in more]

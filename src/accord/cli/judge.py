@@ -51,7 +51,7 @@ def judge_train(
     from accord.scorers.selfcheck import known_cases, trusted
     from accord.starter import policy_path
 
-    asked = _question(question)
+    asked = asked_question(question)
     if kind not in KINDS:
         raise SettingsError(f"kind '{kind}' unknown{nearest(kind, KINDS)}; there are: {', '.join(KINDS)}")
     if out.exists():
@@ -82,7 +82,8 @@ def judge_train(
         raise GateError(f"{out} is kept, and no run will trust it: it fails {len(failures)} known cases")
 
 
-def _question(question: str) -> Question:
+def asked_question(question: str) -> Question:
+    """Return the question that people were asked; refuse another."""
     from accord.scorers.labels import QUESTIONS
 
     asked = next((q for q in QUESTIONS if q == question), None)
@@ -112,7 +113,7 @@ def judge_calibrate(
     from accord.scorers.named import scorer_named
     from accord.starter import policy_path
 
-    asked = _question(question)
+    asked = asked_question(question)
     judge = scorer_named(scorer, load_policy(policy or policy_path()))
     result = calibrate(judge, [row for path in labels for row in read_labels(path, asked)], asked)
     if result.measured.agreement.value is None:

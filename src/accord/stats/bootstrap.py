@@ -128,7 +128,7 @@ def few_families_factor(n: int, n_families: int, confidence: float = 0.95) -> fl
 
 
 def effective_size(hits: Sequence[float], families: Sequence[str], confidence: float = 0.95) -> EffectiveSize:
-    """Return the effective n of `hits` [N], shares of one among them (a tie is half a win): `n / deff`, times the factor for few families.
+    """Return the effective n of `hits` [N]: `n / deff`, times the factor for few families; a hit may be a share, as a tie is.
 
     `deff = v_families / v_independent >= 1` (Kish 1965), with the linearised variance
     `v_families = G/(G-1) sum_g (sum_{i in g} (y_i - p))^2 / n^2` and `v_independent = p(1-p)/(n-1)`. Where all or none
