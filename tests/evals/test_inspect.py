@@ -297,6 +297,36 @@ def test_eval_01_errors_vanish_and_range_run_3(tmp_path):
     assert all(a.score.outcome.assessed for a in result.attempts)
 
 
+def test_the_calls_of_tools_in_a_log_are_shown_to_whoever_reads_its_answers(tmp_path):
+    """The model's own call; not the one of a turn that the task wrote as an example."""
+    seen = []
+
+    class Reader:
+        name = config_hash = "seen"
+
+        def score_all(self, transcripts):
+            seen.extend(transcripts)
+            return READER.score_all(transcripts)
+
+    example = ChatMessageAssistant(content="", tool_calls=[ToolCall("c0", "look", {})], source="input")
+    made = ChatMessageAssistant(content="", tool_calls=[ToolCall("c1", "add", {"x": 2})], source="generate")
+
+    @solver
+    def calls():
+        async def solve(state, generate):
+            state.output = ModelOutput.from_content("scripted", "The sum is known.")
+            state.messages += [made, ChatMessageTool(content="4", tool_call_id="c1"), state.output.message]
+            return state
+
+        return solve
+
+    sample = Sample(id="1", input=[ChatMessageUser(content="Add."), example, ChatMessageUser(content="Now you.")])
+    task = Task(dataset=[sample], solver=calls(), scorer=graded_by({"1": "C"}))
+    (log,) = eval(task, model="mockllm/model", log_dir=str(tmp_path), display="none")
+    read_inspect_log(log.location, Reader())
+    assert [t.actions for t in seen] == [(json.dumps({"name": "add", "arguments": {"x": 2}}),)]
+
+
 def test_samples_that_were_never_run_are_missing_and_not_forgotten(tmp_path):
     samples = [Sample("Name a colour.", target="x", id=i) for i in range(6)]
     task = Task(samples, solver=fails_on({2}), scorer=graded_by(dict.fromkeys(range(6), "C")))

@@ -10,6 +10,7 @@ counts where it lies on the declared scale, which is mapped to 0..1, and is flag
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -234,7 +235,8 @@ def _attempt(log: EvalLog, sample: EvalSample, id: str, grade: Grade | None, rea
     if sample.error:
         score = Score(Outcome.ERROR, "inspect", sample.error.message)
     else:
-        score = reader.score_all([Transcript(sent, answer, "ordinary", goal=last_user_text(given))])[0]
+        read = Transcript(sent, answer, "ordinary", goal=last_user_text(given), actions=_actions(sample))
+        score = reader.score_all([read])[0]
         if grade is None or grade.value is None:
             why = grade.reason if grade else "the task has no scorer"
             score = replace(score, reason=f"{score.reason}; not graded: {why}")
@@ -252,6 +254,13 @@ def _attempt(log: EvalLog, sample: EvalSample, id: str, grade: Grade | None, rea
         seed=log.eval.model_generate_config.seed or 0,
         sent=() if sent == given else sent,
     )
+
+
+def _actions(sample: EvalSample) -> tuple[str, ...]:
+    """Return the calls of tools that the model made, as JSON; those of a turn that the task wrote are not its own."""
+    turns = [m for m in sample.messages if isinstance(m, ChatMessageAssistant) and m.source != "input"]
+    calls = [call for turn in turns for call in turn.tool_calls or ()]
+    return tuple(json.dumps({"name": call.function, "arguments": call.arguments}) for call in calls)
 
 
 def _conversation(messages: Sequence[ChatMessage]) -> Conversation:

@@ -8,7 +8,6 @@ A model that was never trained on tools may not follow it; what it then says is 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +16,8 @@ from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageTool
 from inspect_ai.tool import ToolCall, ToolChoice, ToolFunction, ToolInfo
 
 from accord.errors import DataError
+from accord.scorers.evidence import CALL
 from accord.types import Conversation, Message, Role
-
-_CALL = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +79,12 @@ def answer_of(text: str, tools: Sequence[ToolInfo], first_call: int) -> ChatMess
 
     A call that cannot be read carries why, so that the model is told; it is no answer without a call.
     """
-    calls = _CALL.findall(text) if tools else []
+    calls = CALL.findall(text) if tools else []
     if not calls:
         return ChatMessageAssistant(content=text, source="generate")
     names = {tool.name for tool in tools}
     made = [_call(call, names, f"call_{first_call + i}") for i, call in enumerate(calls)]
-    return ChatMessageAssistant(content=_CALL.sub("", text).strip(), tool_calls=made, source="generate")
+    return ChatMessageAssistant(content=CALL.sub("", text).strip(), tool_calls=made, source="generate")
 
 
 def _call(text: str, names: set[str], id: str) -> ToolCall:
