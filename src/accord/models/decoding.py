@@ -20,8 +20,8 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaFor
 from accord.models import kernels
 from accord.models.adapted import AdaptedProjection
 from accord.models.fused import GatedUnit, RootMeanSquare, RotatedAttention
+from accord.models.logits import inner_of
 from accord.models.projection import Projection
-from accord.models.tree import inner_of
 
 # A layer's number, its queries [R, H, E], new keys and values [R, K, E] and the scale of scores; to what was found, [R, H, E].
 Attend = Callable[[int, Tensor, Tensor, Tensor, float], Tensor]

@@ -26,6 +26,7 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from accord.errors import SettingsError
+from accord.models.logits import inner_of, logit_scale
 from accord.models.quantised import is_quantised
 
 _RUN, _FORMAT = "accord_run", "accord_format"
@@ -102,9 +103,12 @@ def shard(model: nn.Module, layers: nn.ModuleList, compute: torch.dtype | None =
 
     Raises:
         SettingsError: weights are quantised.
+        ModelError: a causal model's logits are not its head's weight times its last hidden states.
     """
     if any(is_quantised(module) for module in model.modules()):
         raise SettingsError("int8 and nf4 weights cannot be spread over processes: use bf16, or launch without FSDP")
+    if inner_of(model).get_output_embeddings() is not None:
+        logit_scale(model)  # to be found while the head's weight is whole
     setattr(model, _FORMAT, compute or multiplied_in(model))
     state, plugin = PartialState(cpu=not torch.cuda.is_available()), _plugin()
     common: dict[str, Any] = {

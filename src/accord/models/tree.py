@@ -24,7 +24,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from accord.errors import ModelError
 from accord.models.attention import Segment, by_parts
+from accord.models.logits import inner_of, logit_scale
 from accord.models.sharded import run
 
 MAX_PADDING = 0.05
@@ -327,13 +329,22 @@ def decoder_of(model: nn.Module) -> PreTrainedModel:
 
 
 def head_weight(model: nn.Module) -> Tensor:
-    """Return the weight [V, D] of the language-model head."""
-    return inner_of(model).get_output_embeddings().weight  # type: ignore[no-any-return]
+    """Return the weight [V, D] whose product with the last hidden states are the model's logits.
 
+    It is that of the language-model head; where the model multiplies its logits by a constant, a copy that is multiplied by it.
 
-def inner_of(model: Any) -> Any:
-    """Return the language model itself, adapters included, of a plain or a PEFT-wrapped one."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    Raises:
+        ModelError: the logits are no such product, or the weight of one that is multiplied would be trained.
+    """
+    weight: Tensor = inner_of(model).get_output_embeddings().weight
+    scale = logit_scale(model)
+    if scale == 1:
+        return weight
+    if weight.requires_grad:
+        raise ModelError(
+            f"this model multiplies its logits by {scale:.6g}, with which a head is not trained: train adapters, not every weight"
+        )
+    return weight * scale
 
 
 def last_states(model: nn.Module, batch: TreeBatch) -> Tensor:

@@ -23,8 +23,9 @@ from typing import Any, Literal
 
 from torch import nn
 
+from accord.models.logits import inner_of
 from accord.models.reward import SCORE
-from accord.models.tree import Tree, common_prefix, decoder_of, head_weight
+from accord.models.tree import Tree, common_prefix, decoder_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def sizes_of(model: nn.Module, first_layer: int = 0) -> Sizes:
     # A model without attention (Mamba) has none to count.
     n_heads = getattr(config, "num_attention_heads", None) or 0
     head_size = getattr(config, "head_dim", None) or (config.hidden_size // n_heads if n_heads else 0)
-    head = 0 if hasattr(model, SCORE) else head_weight(model).numel()
+    head = 0 if hasattr(model, SCORE) else inner_of(model).get_output_embeddings().weight.numel()
     return Sizes(trunk, head, adapters, len(layers), n_heads * head_size)
 
 
