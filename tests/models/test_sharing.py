@@ -4,12 +4,23 @@ import pytest
 import torch
 from tiny_llama import tiny
 from training_demo import trees
-from unshareable import gemma, gpt_neo, mistral, qwen_next
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, GraniteConfig, GraniteForCausalLM
+from unshareable import SMALL, gemma, gpt_neo, mistral, qwen_next
 
 from accord.models import sharing
-from accord.models.sharing import batches, lay_out, positions, why_apart
-from accord.models.tree import Tree, answer_states, collate, collate_apart, decoder_of, micro_batches_apart
-from accord.train.states import freeze_states
+from accord.models.sharing import batches, lay_out, positions, why_apart, why_undivided
+from accord.models.tree import (
+    Tree,
+    answer_states,
+    collate,
+    collate_apart,
+    decoder_of,
+    last_states,
+    lower_states,
+    micro_batches_apart,
+    upper_states,
+)
+from accord.train.states import freeze_states, frozen_in_memory
 from accord.types import Silent
 
 
@@ -144,6 +155,49 @@ def test_frozen_states_are_whole_forwards_where_nothing_can_be_shared(tmp_path):
         batch.predicting(hidden).detach(), one_by_one(model, [rows[3], rows[1]]), atol=1e-5, rtol=1e-4
     )
     torch.testing.assert_close(frozen.reference([2]), one_by_one(model, [rows[2]]), atol=1e-5, rtol=1e-4)
+
+
+def neox():
+    """Its last norm is called `final_layer_norm`."""
+    torch.manual_seed(0)
+    config = GPTNeoXConfig(**{name: SMALL[name] for name in SMALL if name not in ("head_dim", "num_key_value_heads")})
+    return GPTNeoXForCausalLM(config).eval()
+
+
+def granite():
+    """Multiplies the embeddings that it is given, be they the embeddings or not."""
+    torch.manual_seed(0)
+    more = {name: SMALL[name] for name in SMALL if name != "head_dim"}
+    return GraniteForCausalLM(GraniteConfig(**more, embedding_multiplier=12.0)).eval()
+
+
+@pytest.mark.parametrize("make", [neox, granite])
+def test_a_decoder_that_does_more_than_run_its_layers_is_run_whole(make, tmp_path):
+    said = []
+    progress = Silent()
+    progress.say = said.append
+    model, rows = make(), trees(5, 2)
+    assert why_apart(model, rows) == ""
+    with torch.no_grad():
+        batch = collate(rows)
+        wrong = upper_states(model, batch, lower_states(model, batch, 1), 1)
+        assert (wrong - last_states(model, batch)).abs().max() > 0.1  # the control
+    frozen = freeze_states(model, rows, 1, [True] * 5, tmp_path, progress)
+    assert frozen.first_layer == frozen_in_memory(model, rows, 1).first_layer == 0
+    assert len(said) == 1
+    assert said[0].startswith("the frozen layers are run again in each pass: ")
+    assert "does more than run its layers, and in two parts differs by" in said[0]
+    torch.testing.assert_close(frozen.reference([2]), one_by_one(model, [rows[2]]), atol=1e-5, rtol=1e-4)
+
+
+def test_a_decoder_that_runs_in_two_parts_is_tried_once_a_layer_and_left_as_it_was(monkeypatch):
+    model, rows = llama().train(), trees(5, 2)
+    state = torch.get_rng_state()
+    assert why_undivided(model, rows, 1) == why_undivided(model, rows, 2) == ""
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), state)
+    monkeypatch.setattr(sharing, "lower_states", None)
+    assert why_undivided(model, rows, 2) == ""
 
 
 def test_positions_by_hand():

@@ -1,8 +1,9 @@
-"""Whether a model can compute a shared prompt once, and what is done where it cannot.
+"""Whether a model can compute a shared prompt, or its frozen layers, once, and what is done where it cannot.
 
 A tree forward needs attention that looks at nothing but positions and the mask. Attention within a window or a chunk does so while
 a branch, prompt and answer, is no longer than that; a state that is carried from token to token (Mamba, linear attention) never
-does. Where the configuration does not tell, a trial does: a run's longest trees are computed both ways.
+does. Where the configuration does not tell, a trial does: a run's longest trees are computed both ways. Frozen layers are run once
+where a decoder does nothing to the states but run its layers and norm them; that too a trial tells.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from accord.models.tree import (
     Tree,
@@ -25,15 +26,20 @@ from accord.models.tree import (
     collate_apart,
     common_prefix,
     decoder_of,
+    last_states,
     layout,
+    lower_states,
     micro_batches,
     micro_batches_apart,
+    upper_states,
 )
 
 # Largest root mean square of the difference of last hidden states, relative to their own. Another order of sums makes 1e-6 of it in
 # fp32 and 1e-2 in bf16; a token too many that is attended to, 0.1 and more.
 MOST_DIFFERENCE = {torch.float32: 1e-3}
 MOST_DIFFERENCE_BELOW_FP32 = 6e-2
+# Of a prompt, and of an answer, where it does not matter which.
+TRIED_TOKENS = 8
 ATTENDS_FAR = {"full_attention"}
 ATTENDS_NEAR = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
 
@@ -47,6 +53,8 @@ class _Trial:
 
 
 _tried: WeakKeyDictionary[nn.Module, _Trial] = WeakKeyDictionary()
+# By the first layer of the upper part.
+_tried_in_parts: WeakKeyDictionary[nn.Module, dict[int, str]] = WeakKeyDictionary()
 
 
 def why_apart(model: nn.Module, trees: Sequence[Tree]) -> str:
@@ -65,6 +73,30 @@ def why_apart(model: nn.Module, trees: Sequence[Tree]) -> str:
         compared = [by_length[0], by_length[-1]] if len(by_length) > 1 else by_length
         trial = _tried[decoder] = _Trial(_by_trial(model, compared), longest)
     return trial.reason
+
+
+def why_undivided(model: nn.Module, trees: Sequence[Tree], first_layer: int) -> str:
+    """Return why states that enter layer `first_layer` cannot be kept for later passes, or an empty text.
+
+    A model and layer are tried once, with the beginning of the shortest tree. Some decoders multiply the embeddings that they are
+    given (Granite), and would multiply the kept states again; some call their last norm by another name (GPT-NeoX), and would norm
+    the states before they are kept.
+    """
+    decoder = decoder_of(model)
+    tried = _tried_in_parts.setdefault(decoder, {})
+    if first_layer not in tried:
+        tree = min(trees, key=lambda t: t.length)
+        short = Tree(tree.prompt[:TRIED_TOKENS], (tree.answers[0][:TRIED_TOKENS],))
+        batch = collate([short]).to(next(model.parameters()).device)
+        with torch.no_grad(), _evaluating(model):
+            entering = lower_states(model, batch, first_layer)
+            difference = _difference(upper_states(model, batch, entering, first_layer), last_states(model, batch))
+        tried[first_layer] = ""
+        if difference > _most_difference(decoder):
+            tried[first_layer] = (
+                f"{decoder.config.model_type} does more than run its layers, and in two parts differs by {difference:.1%}"
+            )
+    return tried[first_layer]
 
 
 def lay_out(model: nn.Module, trees: Sequence[Tree]) -> TreeBatch:
@@ -111,12 +143,19 @@ def _by_trial(model: nn.Module, trees: Sequence[Tree]) -> str:
     """Compute trees both ways; return by how much they differ where that is more than another order of sums explains."""
     device = next(model.parameters()).device
     with _evaluating(model):
-        together, apart = (answer_states(model, lay(trees).to(device)).float() for lay in (collate, collate_apart))
-    difference = float((together - apart).square().mean().sqrt() / apart.square().mean().sqrt())
-    dtype = decoder_of(model).dtype
-    if difference <= MOST_DIFFERENCE.get(dtype, MOST_DIFFERENCE_BELOW_FP32):
+        together, apart = (answer_states(model, lay(trees).to(device)) for lay in (collate, collate_apart))
+    difference = _difference(together, apart)
+    if difference <= _most_difference(decoder_of(model)):
         return ""
     return f"computed together the first batch differs by {difference:.1%}"
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    return float((found.float() - expected.float()).square().mean().sqrt() / expected.float().square().mean().sqrt())
+
+
+def _most_difference(decoder: Any) -> float:
+    return MOST_DIFFERENCE.get(decoder.dtype, MOST_DIFFERENCE_BELOW_FP32)
 
 
 @contextmanager

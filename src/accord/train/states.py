@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.models.sharded import is_sharded
-from accord.models.sharing import batches, lay_out, why_apart
+from accord.models.sharing import batches, lay_out, why_apart, why_undivided
 from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch, decoder_of, last_states, lower_states, upper_states
 from accord.runs.tensors import load_tensors, save_tensors
 from accord.train.parallel import kept, own_batches, wait
@@ -72,15 +72,17 @@ def freeze_states(
 ) -> FrozenStates:
     """Compute (or read back) the frozen states of every tree under the model as it is now.
 
-    Where those that enter the first adapted layer would take more than `MOST_BYTES`, none are kept, and each pass runs the frozen
-    layers again; its backward pass stops above them all the same.
+    Where those that enter the first adapted layer would take more than `MOST_BYTES`, or the model does not run in two parts, none
+    are kept, and each pass runs the frozen layers again; its backward pass stops above them all the same.
     """
     if trees and (apart := why_apart(model, trees)):
         progress.say(f"each answer is computed with its own copy of the prompt: {apart}")
         first_layer = 0
-    if first_layer and (too_much := _too_much(model, trees, MOST_BYTES)):
-        progress.say(f"the frozen layers are run again in each pass: {too_much}")
-        first_layer = 0
+    if trees and first_layer:
+        undivided = why_undivided(model, trees, first_layer) or _too_much(model, trees, MOST_BYTES)
+        if undivided:
+            progress.say(f"the frozen layers are run again in each pass: {undivided}")
+            first_layer = 0
     rows = [i for i in range(len(trees)) if first_layer or want_last[i]]
     shards = batches(model, trees, rows, SHARD_TOKENS)
     paths = [folder / f"states-{number:04d}.safetensors" for number in range(len(shards))]
@@ -112,7 +114,7 @@ def forget_states(folder: Path) -> None:
 
 def frozen_in_memory(model: nn.Module, trees: Sequence[Tree], first_layer: int) -> FrozenStates:
     """As `freeze_states`, for rows that are soon done with: nothing is written, and no last states are kept."""
-    if not trees or not first_layer or why_apart(model, trees):
+    if not trees or not first_layer or why_apart(model, trees) or why_undivided(model, trees, first_layer):
         return NOTHING_FROZEN
     shard = _shard(model, trees, range(len(trees)), first_layer, [False] * len(trees))
     return FrozenStates(first_layer, shard["entering"], {})
