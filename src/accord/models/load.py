@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
@@ -129,9 +130,7 @@ def load_model(name: str, precision: Precision = "auto", device: torch.device | 
         model.to(device)
     model.eval().requires_grad_(False)
     multiply_unpacked(model)
-    return LoadedModel(
-        model, tokenizer, name, str(base), fingerprint(Path(folder)), computes, folder if adapted else ""
-    )
+    return LoadedModel(model, tokenizer, name, base, fingerprint(folder), computes, folder if adapted else "")
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -158,21 +157,35 @@ def _not_loaded(name: str, error: Exception) -> ModelError:
     return ModelError(f"cannot load model '{name}': {first_line}")
 
 
-def fingerprint(folder: Path) -> str:
-    """Return a hash of a model folder's configuration and weights; of the name alone for a hub id.
+def fingerprint(name: str) -> str:
+    """Return a hash of a model that was loaded, by what `resolve` made of its name.
 
+    Of a folder its configuration and weights count, and for an adapter its base's fingerprint; of a hub id the id and the commit.
     A file of up to 1 GiB is read whole; of a larger one 1,024 blocks of 1 MiB, evenly spaced, in which no training leaves every
     bit as it was.
     """
-    digest = hashlib.sha256(str(folder.name).encode())
-    if folder.is_dir():
-        for path in sorted(folder.iterdir()):
-            if path.suffix in (".json", ".jinja"):
-                digest.update(path.read_bytes())
-            elif path.suffix == ".safetensors":
-                digest.update(f"{path.name}:{path.stat().st_size}".encode())
-                _read_into(digest, path)
+    folder = Path(name)
+    if not folder.is_dir():
+        return hashlib.sha256(f"{name}@{_commit(name)}".encode()).hexdigest()
+    digest = hashlib.sha256(folder.name.encode())
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".jinja"):
+            digest.update(path.read_bytes())
+        elif path.suffix == ".safetensors":
+            digest.update(f"{path.name}:{path.stat().st_size}".encode())
+            _read_into(digest, path)
+    if (folder / "adapter_config.json").exists():
+        digest.update(fingerprint(base_of(folder)).encode())
     return digest.hexdigest()
+
+
+def _commit(hub_id: str) -> str:
+    """The commit at which the hub's copy in the cache was read; an empty text where there is none."""
+    for file in ("config.json", "adapter_config.json"):
+        path = try_to_load_from_cache(hub_id, file)
+        if isinstance(path, str):
+            return Path(path).parent.name
+    return ""
 
 
 def _read_into(digest: Any, path: Path, blocks: int = 1024, size: int = 1 << 20) -> None:
@@ -188,7 +201,7 @@ def _read_into(digest: Any, path: Path, blocks: int = 1024, size: int = 1 << 20)
 
 
 def published_name(name: str, loaded: LoadedModel) -> str:
-    """Return the name that an adapter's config gives its base: the hub's for the starter, else what was loaded."""
+    """Return the name that an adapter's config gives its base: the hub's for the starter, else the hub id or folder loaded."""
     return f"HuggingFaceTB/{STARTER_NAME}" if name == STARTER else loaded.folder
 
 
@@ -234,14 +247,15 @@ def _window(config: Any) -> int:
 
 
 def resolve(name: str) -> str:
-    """Return the folder, or hub id, that a model's name stands for.
+    """Return the folder, by its absolute path, or the hub id that a model's name stands for.
 
     Raises:
         ModelError: there is no such folder, or it holds no model.
     """
     if name == STARTER:
         return str(starter_folder())
-    path = Path(name)
+    # An adapter's configuration will name this folder, to be read from wherever one happens to be.
+    path = Path(os.path.abspath(name))
     if (path / "manifest.json").exists() and (path / "model").is_dir():
         return str(path / "model")
     if path.is_dir():
@@ -254,12 +268,12 @@ def resolve(name: str) -> str:
 
 
 def base_of(folder: Path) -> str:
-    """Return the folder, or hub id, of the model that an adapter's folder names as its base."""
+    """Return the folder, by its absolute path, or the hub id of the model that an adapter's folder names as its base."""
     config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
     base = str(config.get("base_model_name_or_path") or "")
-    if base.endswith(STARTER_NAME) and not Path(base).is_dir():
-        return str(starter_folder())
-    return base
+    if Path(base).is_dir():
+        return os.path.abspath(base)
+    return str(starter_folder()) if base.endswith(STARTER_NAME) else base
 
 
 def _file_digest(path: Path) -> str:

@@ -72,7 +72,7 @@ def load_reward_model(name: str, precision: Precision = "auto") -> LoadedModel:
             model=merged,
             tokenizer=load_tokenizer(name),
             name=name,
-            fingerprint=fingerprint(folder),
+            fingerprint=fingerprint(str(folder)),
             adapter=str(folder),
         )
     else:
@@ -97,7 +97,7 @@ def _whole(name: str, precision: Precision) -> LoadedModel:
     if model.score.out_features != 1:
         raise ModelError(f"'{name}' gives {model.score.out_features} numbers an answer; a reward model gives one")
     model.to(device).eval().requires_grad_(False)
-    return LoadedModel(model, load_tokenizer(name), name, folder, fingerprint(Path(folder)), device)
+    return LoadedModel(model, load_tokenizer(name), name, folder, fingerprint(folder), device)
 
 
 def _headless(name: str) -> ModelError:
