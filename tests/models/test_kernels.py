@@ -74,18 +74,36 @@ def test_rotating_back_undoes_it():
     torch.testing.assert_close(kernels.rotate(there, angle.cos(), -angle.sin()), heads)
 
 
-def test_a_compiler_that_does_not_work_is_said_once_and_done_without(monkeypatch):
+def failing(monkeypatch, error):
+    """A kernel that doubles, whose compiler raises."""
+
     def fail(*_):
-        raise OSError("no headers")
+        raise error
 
     monkeypatch.setattr(kernels, "LEAST_ELEMENTS", 0)
     monkeypatch.setattr(kernels, "has_compiler", lambda: True)
     monkeypatch.setattr(kernels, "compiled", fail)
     monkeypatch.setattr(kernels.Kernel, "broken", False)
-    double = kernels.Kernel(lambda x: 2 * x)
-    with pytest.warns(UserWarning, match=r"training is slower: OSError: no headers"):
-        assert double(torch.ones(2)).tolist() == [2, 2]
-    assert double(torch.ones(2)).tolist() == [2, 2]  # and no second warning, which would be an error here
+    return kernels.Kernel(lambda x: 2 * x)
+
+
+def test_a_compiler_that_does_not_work_is_said_once_and_done_without(monkeypatch, capsys):
+    double = failing(monkeypatch, OSError("no headers"))
+    assert double(torch.ones(2)).tolist() == [2, 2]
+    assert double(torch.ones(2)).tolist() == [2, 2]
+    assert capsys.readouterr().err == "torch.compile failed, so training is slower: OSError: no headers\n"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), MemoryError()]
+)
+def test_memory_that_runs_out_is_no_fault_of_the_compiler(error, monkeypatch, capsys):
+    """Training answers it with smaller batches; what is compiled stays in use."""
+    double = failing(monkeypatch, error)
+    with pytest.raises(type(error)):
+        double(torch.ones(2))
+    assert not kernels.Kernel.broken
+    assert not capsys.readouterr().err
 
 
 def test_a_fault_of_the_caller_is_not_hidden(monkeypatch):

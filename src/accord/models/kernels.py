@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import warnings
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -61,9 +61,12 @@ class Kernel:
                 self.seen.add(kind)
             return self.compiled(*given)
         except Exception as error:
+            if "DefaultCPUAllocator" in str(error) or isinstance(error, MemoryError):
+                raise  # the batch is too large, whose lines as they stand would need more still
             # A compiler that is there and does not work (no headers, a read-only cache): slower, and as right.
             Kernel.broken = True
-            warnings.warn(f"torch.compile failed, so training is slower: {type(error).__name__}: {error}", stacklevel=2)
+            # Not a warning: the command line silences those of the libraries, and this costs the user hours.
+            print(f"torch.compile failed, so training is slower: {type(error).__name__}: {error}", file=sys.stderr)
             return self.function(*given)
 
 
