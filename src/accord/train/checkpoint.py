@@ -39,6 +39,9 @@ def save(folder: Path, position: Position, parameters: Sequence[nn.Parameter], o
         "weights": [whole(p.detach()) for p in parameters],
         "optimizer": _mapped(optimizer.state_dict(), lambda _, value: whole(value)),
         "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state()
+        if torch.cuda.is_available()
+        else None,  # from which a GPU's dropout draws
         "logs": [(log.step, log.loss, dict(log.metrics)) for log in position.logs],
         "skipped": position.skipped,
         "skipped_in_a_row": position.skipped_in_a_row,
@@ -63,6 +66,8 @@ def load(folder: Path, token_budget: int, parameters: Sequence[nn.Parameter], op
 
     optimizer.load_state_dict(_mapped(kept["optimizer"], own))
     torch.set_rng_state(kept["rng"])
+    if torch.cuda.is_available() and kept.get("cuda_rng") is not None:
+        torch.cuda.set_rng_state(kept["cuda_rng"])
     counts = {name: int(kept[name]) for name in ("step", "skipped", "skipped_in_a_row", "token_budget")}
     return Position(logs=_logs(kept), seconds=float(kept["seconds"]), more=kept.get("more", {}), **counts)
 
