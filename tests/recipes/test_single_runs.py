@@ -92,7 +92,7 @@ def test_a_reward_model_learns_is_measured_and_read_back(tmp_path, tiny_folder):
     ]
     assert sum(e.n for e in held_out.slices.values()) == accuracy.n
     loaded = load_reward_model(str(out), "fp32")
-    pairs = unlike_training(read_comparisons(dev).comparisons, read_comparisons(data).comparisons)
+    pairs = unlike_training(read_comparisons(dev).comparisons, read_comparisons(data).comparisons, "pair")
     scores = torch.stack(score_answers(loaded.model, pair_trees(ChatFormat(loaded.tokenizer), pairs)))
     assert preference_accuracy(scores) == accuracy
 
@@ -288,6 +288,19 @@ def test_sft_on_conversations_makes_held_out_answers_likelier(tmp_path, tiny_fol
     again, same = run_conversations(data, dev, out, asked, Silent())
     assert (again["last loss"], same["sft"].value) == (facts["last loss"], costs["sft"].value)
     assert (out / "model" / "adapter_config.json").exists()
+
+
+def test_sft_is_not_measured_on_conversations_that_it_learned(tmp_path, tiny_folder):
+    """Ten held-out rows and three of training's, in other letters; of training's alone nothing is left."""
+    data, dev = conversations(tmp_path / "train.jsonl", 20), conversations(tmp_path / "dev.jsonl", 10, start=700)
+    again = conversations(tmp_path / "again.jsonl", 3).read_text()
+    dev.write_text(again.replace("Question", "question") + dev.read_text())
+    facts, costs = run_conversations(data, dev, tmp_path / "run", settings(tiny_folder), Silent())
+    assert facts["held-out conversations"] == "10, near-duplicates of training left out: 3"
+    assert costs["sft"].n == costs["base model"].n == 10
+    with pytest.raises(DataError, match="every held-out conversation's prompt nearly equals"):
+        run_conversations(data, tmp_path / "again.jsonl", tmp_path / "other", settings(tiny_folder), Silent())
+    assert not (tmp_path / "other").exists()
 
 
 def test_sft_learns_the_answers_tokens_alone_and_only_the_last_ones(tmp_path, tiny_folder):

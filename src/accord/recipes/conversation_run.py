@@ -16,6 +16,7 @@ from accord.models.chat import ChatFormat
 from accord.models.load import load_model, published_name
 from accord.models.packed import packed
 from accord.models.tree import Tree
+from accord.recipes.held_out import unlike_training
 from accord.recipes.reporting import machine_facts
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import (
@@ -43,13 +44,13 @@ def run_conversations(
     """Learn the last answer of every conversation, its tokens alone; return the facts, and what held-out answers cost.
 
     That is the negative log-likelihood a token of each held-out conversation's answer, before and after, in nats: means over
-    conversations.
+    conversations. Those whose prompt nearly equals a training prompt are left out and counted.
 
     Raises:
-        DataError: rows that cannot be used, or that do not fit the model's window.
+        DataError: rows that cannot be used, that do not fit the model's window, or no held-out one is unlike training.
     """
     examples = _read(data)
-    held_out = _read(dev) if dev else ()
+    held_out, said = _read_held_out(dev, examples)
     loaded = load_model(settings.model, settings.precision)
     trainee = make_trainee(loaded, settings)
     trees, held_trees = (_trees(trainee.chat, rows) for rows in (examples, held_out))
@@ -81,6 +82,7 @@ def run_conversations(
     n_tokens = sum(t.length for t in trees)
     return {
         "conversations": len(trees),
+        **said,
         "tokens": n_tokens,
         "supervised tokens": sum(len(t.answers[0]) for t in trees),
         "steps": len(result.steps),
@@ -96,6 +98,15 @@ def _read(path: Path) -> tuple[Example, ...]:
     file = read_examples(path)
     refuse(path, [(u.line, u.message) for u in file.unusable])
     return file.examples
+
+
+def _read_held_out(dev: Path | None, train: Sequence[Example]) -> tuple[list[Example], dict[str, str]]:
+    if dev is None:
+        return [], {}
+    given = _read(dev)
+    kept = unlike_training(given, train, "conversation")
+    left_out = len(given) - len(kept)
+    return kept, {"held-out conversations": f"{len(kept)}, near-duplicates of training left out: {left_out}"}
 
 
 def _trees(chat: ChatFormat, examples: Sequence[Example]) -> list[Tree]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from accord.stats import (
     expected_calibration_error,
     proportion,
 )
-from accord.types import Comparison, Estimate, Prompt
+from accord.types import Comparison, Conversation, Estimate, Prompt
 
 CONFIDENCE_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 # By how much the chosen answer is the longer one, in characters, relative to the rejected one.
@@ -36,6 +36,17 @@ STRENGTH_SLICES = (
     ("clear preference", 1 / 3, 2 / 3),
     ("strong preference (2/3 and above)", 2 / 3, float("inf")),
 )
+
+
+class Asked(Protocol):
+    """A row of any kind: a conversation that is answered."""
+
+    @property
+    def messages(self) -> Conversation:
+        """What stands before the answer."""
+
+
+RowT = TypeVar("RowT", bound=Asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,25 +140,26 @@ def read_held_out(dev: Path | None, train: Sequence[Comparison], drop: bool) -> 
     if dev is None:
         return [], {}
     given = read_comparisons(dev, drop=drop)
-    kept = unlike_training(given.comparisons, train)
+    kept = unlike_training(given.comparisons, train, "pair")
     left_out = len(given.comparisons) - len(kept)
     return kept, {"held-out pairs": f"{given.report}, near-duplicates of training left out: {left_out}"}
 
 
-def unlike_training(held_out: Sequence[Comparison], train: Sequence[Comparison]) -> list[Comparison]:
-    """Return the held-out comparisons whose prompt is no near-duplicate of a training prompt.
+def unlike_training(held_out: Sequence[RowT], train: Sequence[Asked], row: str) -> list[RowT]:
+    """Return the held-out rows whose prompt is no near-duplicate of a training prompt; `row` is what one is called.
 
     Raises:
         DataError: none is left.
     """
-    alike = {d.a for d in nearest(_prompts(held_out, "verify"), _prompts(train, "train"))}
-    kept = [c for c in held_out if c.id not in alike]
+    alike = {int(d.a) for d in nearest(_prompts(held_out), _prompts(train))}
+    kept = [r for i, r in enumerate(held_out) if i not in alike]
     if not kept:
         raise DataError(
-            "every held-out pair's prompt nearly equals a training prompt: nothing independent is left to measure on"
+            f"every held-out {row}'s prompt nearly equals a training prompt: nothing independent is left to measure on"
         )
     return kept
 
 
-def _prompts(comparisons: Sequence[Comparison], split: Any) -> list[Prompt]:
-    return [Prompt(c.id, c.messages, "ordinary", c.clause, c.family, split) for c in comparisons]
+def _prompts(rows: Sequence[Asked]) -> list[Prompt]:
+    # By number: two rows of a file may have one id.
+    return [Prompt(str(i), r.messages, "ordinary", "", "", "verify") for i, r in enumerate(rows)]
