@@ -78,7 +78,7 @@ def of_task(problem, folder, progress):
 def kto_problem(model, head):
     """Marked answers; the level they are held against is that of a whole step."""
     trees = [Tree(t.prompt, t.answers[:1]) for t in demo.trees(16, 1)]
-    others = mismatched_trees(trees)
+    others = mismatched_trees(trees, 512)
     ref_R, other_R = (answer_logps(model, rows, NOTHING_FROZEN, head)[:, 0] - 0.1 for rows in (trees, others))
     marks = torch.tensor([i % 3 > 0 for i in range(16)])
     part = Marked(head, marks, ref_R, others, other_R, partial(kto, beta=0.5))

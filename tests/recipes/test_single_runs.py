@@ -217,6 +217,19 @@ def test_kto_takes_pairs_apart_and_learns(tmp_path, tiny_folder):
     assert load_model(str(out), "fp32").model is not None
 
 
+def test_kto_takes_rows_that_fit_whose_prompts_do_not_fit_with_each_others_answers(tmp_path, tiny_folder):
+    """Two rows of more than 400 tokens in a window of 512, by its prompt the one, by its answer the other."""
+    words = "is " * 400
+    rows = [
+        {"prompt": f"what {words}", "completion": "water", "label": True},
+        {"prompt": "where", "completion": words, "label": False},
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "run"
+    facts = run_kto(tmp_path / "rows.jsonl", out, 0.1, 1.0, 1.0, settings(tiny_folder), False, Silent())
+    assert (facts["steps"], facts["skipped steps"]) == (1, 0)
+
+
 def test_slices_by_length_and_strength_by_hand():
     """Scores prefer the chosen answer of the first two rows only.
 

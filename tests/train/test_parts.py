@@ -83,7 +83,7 @@ def test_a_pairs_preference_reaches_the_objective():
 
 def marked_task(model, rows):
     head = head_weight(model)
-    others = mismatched_trees(rows)
+    others = mismatched_trees(rows, 512)
     with scaled(model, 0.0):
         ref_R, other_ref_R = (answer_logps(model, trees, PLAIN, head)[:, 0] for trees in (rows, others))
     desirable = torch.tensor([i % 3 != 0 for i in range(len(rows))])
@@ -108,9 +108,15 @@ def test_kto_compares_with_the_level_of_the_whole_step_however_it_is_split():
 
 def test_no_row_is_compared_with_its_own_answer():
     rows = demo.trees(5, 1)
-    others = mismatched_trees(rows)
+    others = mismatched_trees(rows, 512)
     assert [t.prompt for t in others] == [t.prompt for t in rows]
     assert all(a.answers != b.answers for a, b in zip(rows, others, strict=True))
+
+
+def test_another_prompts_answer_is_cut_to_what_the_window_leaves():
+    """Rows of 19 + 1 and 1 + 8 tokens in a window of 20: the long prompt has room for one token of the other's answer."""
+    long, short = Tree(tuple(range(19)), ((30,),)), Tree((1,), (tuple(range(40, 48)),))
+    assert mismatched_trees([long, short], 20) == [Tree(long.prompt, ((40,),)), Tree(short.prompt, ((30,),))]
 
 
 def test_kto_learns_what_is_marked(tmp_path):

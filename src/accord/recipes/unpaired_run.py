@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from accord.data.ratings import read_ratings
-from accord.models.load import load_model, published_name
+from accord.models.load import load_model, published_name, window
 from accord.models.packed import packed
 from accord.models.tree import Tree
 from accord.objectives.kto import kto
@@ -53,9 +53,8 @@ def run_kto(
     trainee = make_trainee(loaded, settings)
     rendered = [trainee.chat.render(r.messages, r.answer) for r in ratings]
     trees = [Tree(r.prompt, (r.answer,)) for r in rendered]
-    others = mismatched_trees(trees)
-    for rows in (trees, others):
-        check_window(rows, loaded, [r.id for r in ratings])
+    check_window(trees, loaded, [r.id for r in ratings])
+    others = mismatched_trees(trees, window(loaded.model))
     options = {"beta": beta, "desirable_weight": desirable_weight, "undesirable_weight": undesirable_weight}
     asked = {**settings.asked(), "verb": "train kto", **options, "data": file_digest(data)}
     reference = f"the starting model, {settings.model}"

@@ -108,14 +108,20 @@ def preference_task(
     return Mixture(trees, [0] * len(trees), (Preferred(head, objective, ref_logps, preference, name),), states)
 
 
-def mismatched_trees(trees: Sequence[Tree]) -> list[Tree]:
-    """Return each row's prompt with another prompt's answer.
+def mismatched_trees(trees: Sequence[Tree], limit: int) -> list[Tree]:
+    """Return each row's prompt with another prompt's answer, of at most `limit` tokens together.
+
+    A prompt that is long and an answer that is long fit each beside its own, not together: such an answer is cut, for nothing is
+    learned of it.
 
     Raises:
         AccordError: more than half of the rows have one prompt.
     """
     partners = mismatched([t.prompt for t in trees])
-    return [Tree(t.prompt, trees[j].answers) for t, j in zip(trees, partners, strict=True)]
+    return [
+        Tree(t.prompt, tuple(a[: limit - len(t.prompt)] for a in trees[j].answers))
+        for t, j in zip(trees, partners, strict=True)
+    ]
 
 
 def _of(rows: Sequence[int], values: Tensor | None, like: Tensor) -> Tensor | None:
