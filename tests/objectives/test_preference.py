@@ -7,6 +7,7 @@ a token 0.8 and 0.25, difference 0.55; log-probabilities a token -2 and -3.
 import inspect
 import math
 import pkgutil
+from dataclasses import fields
 from importlib import import_module
 
 import pytest
@@ -92,6 +93,13 @@ def test_a_preference_of_the_pair_goes_before_the_error_rate_of_all():
     assert margin.grad.item() == 0
 
 
+def test_a_pair_without_a_preference_has_the_error_rate_of_all():
+    """Two times the same pair, q = 0.7 and, without one, 1 - 0.1 = 0.9: 0.644355 and 0.584355."""
+    one, other = the_pair(preference=0.7), the_pair(preference=math.nan)
+    both = Pairs(*(torch.cat([getattr(p, f.name) for p in (one, other)]) for f in fields(Pairs)))
+    assert soft_dpo(both, label_error=0.1).loss_B.tolist() == pytest.approx([0.644355, 0.584355], abs=1e-6)
+
+
 @given(st.floats(-20, 20), st.floats(0.0, 0.45))
 def test_robust_dpo_is_dpo_in_expectation_over_flipped_labels(delta, error):
     """(1 - e) of the labels are seen as they are, e of them swapped."""
@@ -117,7 +125,7 @@ def test_each_says_its_source_its_denominator_and_what_it_needs(objective):
     module = inspect.getmodule(objective)
     assert "denominator" in objective.__doc__
     assert "arXiv" in objective.__doc__ or "note on DPO" in objective.__doc__
-    assert set(module.NEEDS) <= {"logps", "ref_logps"}
+    assert set(module.NEEDS) <= {"logps", "ref_logps", "preference"}
     assert module.__doc__
 
 

@@ -14,13 +14,14 @@ from accord.errors import DataError, InputError, SettingsError
 from accord.models.chat import ChatFormat
 from accord.models.load import load_model
 from accord.models.reward import load_reward_model, score_answers
+from accord.models.tree import Tree
 from accord.recipes.conversation_run import run_conversations
 from accord.recipes.held_out import measure, preference_accuracy, unlike_training
-from accord.recipes.preference_run import run_preferences
+from accord.recipes.preference_run import implicit_rewards, run_preferences
 from accord.recipes.ranked import MOST_ANSWERS, harm_trees, ranked_trees
 from accord.recipes.reward_run import run_reward
 from accord.recipes.settings import TrainingSettings
-from accord.recipes.training import pair_trees
+from accord.recipes.training import pair_objective, pair_trees
 from accord.recipes.unpaired_run import run_kto
 from accord.scorers.labels import LabelledAnswer, read_labels
 from accord.types import Comparison, Message, Silent
@@ -74,6 +75,56 @@ def test_an_objective_without_a_reference_computes_none(tmp_path, tiny_folder):
     run_preferences(data, None, out, "simpo", {"beta": 2.0, "gamma": 0.5}, settings(tiny_folder), False, Silent())
     assert not list(out.rglob("reference.safetensors"))
     assert json.loads((out / "manifest.json").read_text())["asked"]["gamma"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "rejected"),
+    [
+        ("dpo", -0.1, 0.0),  # 0.1 * (-10 + 9), 0.1 * (-6 + 6)
+        ("dpo_norm", -1.0, 0.0),  # 5 * -1 / 5
+        ("ipo", -0.02, 0.0),  # 0.1 * -1 / 5
+        ("simpo", -4.0, -6.0),  # 2 * -10 / 5, 2 * -6 / 2
+        ("orpo", -0.2, -0.3),  # 0.1 * -10 / 5, 0.1 * -6 / 2
+        ("cpo", -1.0, -0.6),  # 0.1 * -10, 0.1 * -6
+    ],
+)
+def test_held_out_rewards_are_the_objectives_own(name, chosen, rejected):
+    """Chosen -10 over 5 tokens against the reference's -9, rejected -6 over 2 tokens against -6."""
+    trees = [Tree((0,), ((1,) * 5, (2,) * 2))]
+    logps, ref_logps = torch.tensor([[-10.0, -6.0]]), torch.tensor([[-9.0, -6.0]])
+    rewards = implicit_rewards(pair_objective(name), trees, logps, ref_logps)
+    assert rewards.tolist() == [pytest.approx([chosen, rejected])]
+
+
+class Heard(Silent):
+    """A `Progress` that keeps what is said, and the last step's loss."""
+
+    def __init__(self):
+        self.lines, self.loss = [], None
+
+    def say(self, line):
+        self.lines.append(line)
+
+    def measure(self, stage, step, values):
+        self.loss = values["loss"]
+
+
+def test_rows_without_a_preference_keep_the_error_rate_and_who_ignores_preferences_says_so(tmp_path, tiny_folder):
+    """An error rate of 0.4 makes the second step's loss higher, by every row that has no preference of its own."""
+    data, heard = tmp_path / "train.jsonl", Heard()
+    asked, losses = settings(tiny_folder, epochs=2), []
+    for n_rated in (4, 2, 0):
+        comparisons(data, 4, preference=lambda i, n_rated=n_rated: 1.0 if i < n_rated else None)
+        out = tmp_path / f"rated-{n_rated}"
+        run_preferences(data, None, out, "soft_dpo", {"label_error": 0.4}, asked, False, heard)
+        losses.append(heard.loss)
+    assert losses[0] < losses[1] < losses[2]
+    assert heard.lines == []
+    comparisons(data, 4, preference=lambda i: 0.8 if i else None)
+    run_preferences(data, None, tmp_path / "dpo", "dpo", {}, settings(tiny_folder), False, heard)
+    (line,) = heard.lines
+    assert line.startswith("3 of 4 rows")
+    assert "soft-dpo" in line
 
 
 def test_a_reward_model_learns_is_measured_and_read_back(tmp_path, tiny_folder):

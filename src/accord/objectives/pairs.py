@@ -17,7 +17,7 @@ class Pairs:
 
     Log-probabilities are summed over an answer's tokens; `n_*` counts these tokens. `ref_*` are those of the model that training
     started from: None where an objective does without. `preference_B` is the probability, by the raters, that the chosen answer is
-    the better one; None where every label counts as certain.
+    the better one; NaN for a pair of which they say nothing, None where they do of no pair.
     """
 
     chosen_B: Tensor

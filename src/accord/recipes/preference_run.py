@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from accord.data.checks import read_comparisons
 from accord.models.adapters import scaled
 from accord.models.load import load_model, published_name
 from accord.models.packed import packed
+from accord.models.tree import Tree
+from accord.objectives.pairs import Pairs
 from accord.recipes.held_out import HeldOut, measure, preference_accuracy, read_held_out
 from accord.recipes.reporting import machine_facts
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import (
+    PairObjective,
     Trainee,
     check_window,
     make_trainee,
@@ -31,7 +35,7 @@ from accord.recipes.training import (
 from accord.runs.atomic import file_digest
 from accord.train.preferences import answer_logps
 from accord.train.states import NOTHING_FROZEN
-from accord.types import Comparison, Progress
+from accord.types import Progress
 
 
 def run_preferences(
@@ -70,17 +74,32 @@ def run_preferences(
     reference = f"the starting model, {settings.model}"
     stage = start_stage(out, asked, {**machine_facts(trainee), "reference": reference}, name, loaded)
     facts: dict[str, Any] = {"pairs": str(given.report), "reference": reference, **said}
+    held_trees = pair_trees(trainee.chat, kept)
+    check_window(held_trees, loaded, [c.id for c in kept])
     before = None
     if kept:
         with scaled(trainee.model, 0.0):
-            before = _logps(trainee, kept, progress, "held-out pairs, base model")
-    preference = None
-    if any(c.preference is not None for c in given.comparisons):
-        preference = torch.tensor([1.0 if c.preference is None else c.preference for c in given.comparisons])
+            before = _logps(trainee, held_trees, progress, "held-out pairs, base model")
+    preferences = [c.preference for c in given.comparisons]
+    n_rated = sum(q is not None for q in preferences)
+    if n_rated and not objective.uses_preference:
+        progress.say(
+            f"{n_rated} of {len(preferences)} rows say how probable their preference is; of the objectives on pairs soft-dpo alone "
+            f"uses that, and {name.replace('_', '-')} does not"
+        )
+    preference = torch.tensor([math.nan if q is None else q for q in preferences])
     result = train_stage(
         trainee,
         stage,
-        lambda folder: train_on_pairs(trainee, trees, objective, settings.dials(), folder, progress, preference),
+        lambda folder: train_on_pairs(
+            trainee,
+            trees,
+            objective,
+            settings.dials(),
+            folder,
+            progress,
+            preference if objective.uses_preference else None,
+        ),
     )
     facts |= {
         "steps": len(result.steps),
@@ -88,7 +107,7 @@ def run_preferences(
         "seconds": round(result.seconds, 1),
         "pairs/s": round(len(trees) * settings.epochs / result.seconds, 2),
     }
-    after = _logps(trainee, kept, progress, "held-out pairs, trained model") if kept else None
+    after = _logps(trainee, held_trees, progress, "held-out pairs, trained model") if kept else None
     card = plain_card(settings.model, f"{name} on {len(trees)} pairs")
     save_model(trainee, out / "model", card, 1.0, published_name(settings.model, loaded))
     facts["model"] = str(out / "model")
@@ -98,13 +117,22 @@ def run_preferences(
         f"{name} (log-probability)": preference_accuracy(after),
         "base model (log-probability)": preference_accuracy(before),
     }
-    implicit = options.get("beta", 1.0) * (after - before)
+    rewards = implicit_rewards(objective, held_trees, after, before)
     # Of these objectives only DPO itself takes its implicit reward for a preference's logit.
-    return facts, measure(kept, implicit, beside, f"{name} (implicit reward)", are_logits=name == "dpo")
+    return facts, measure(kept, rewards, beside, f"{name} (implicit reward)", are_logits=name == "dpo")
 
 
-def _logps(trainee: Trainee, comparisons: list[Comparison], progress: Progress, stage: str) -> Tensor:
-    trees = pair_trees(trainee.chat, comparisons)
-    check_window(trees, trainee.loaded, [c.id for c in comparisons])
+def implicit_rewards(objective: PairObjective, trees: Sequence[Tree], logps_R2: Tensor, ref_logps_R2: Tensor) -> Tensor:
+    """Return the reward that the objective itself gives each answer: with or without a reference, a token or a whole answer.
+
+    `logps_R2` are the trained model's, `ref_logps_R2` those of the model that training started from. Shape [R, 2].
+    """
+    lengths_R2 = torch.tensor([[len(a) for a in t.answers] for t in trees])
+    columns = (x_R for x_R2 in (logps_R2, lengths_R2, ref_logps_R2) for x_R in x_R2.unbind(1))
+    told = objective.loss(Pairs(*columns)).metrics
+    return torch.stack([told["chosen_reward"], told["rejected_reward"]], 1)
+
+
+def _logps(trainee: Trainee, trees: Sequence[Tree], progress: Progress, stage: str) -> Tensor:
     with packed(trainee.model):
         return answer_logps(trainee.model, trees, NOTHING_FROZEN, trainee.head, progress, stage)

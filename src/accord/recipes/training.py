@@ -236,11 +236,15 @@ def demonstration_trees(
 
 @dataclass(frozen=True, slots=True)
 class PairObjective:
-    """An objective on pairs: its name, its loss with its options filled in, and whether it compares with a reference."""
+    """An objective on pairs: its name, its loss with its options filled in, and what it uses beside the model's log-probabilities.
+
+    That is a reference to compare with, and how probable the raters' preferences are.
+    """
 
     name: str
     loss: Callable[[Pairs], Losses]
     needs_reference: bool
+    uses_preference: bool
 
 
 def pair_objective(name: str, **options: float) -> PairObjective:
@@ -251,7 +255,7 @@ def pair_objective(name: str, **options: float) -> PairObjective:
     """
     loss = resolve(OBJECTIVES, name)
     needs = sys.modules[loss.__module__].NEEDS
-    return PairObjective(name, partial(loss, **options), "ref_logps" in needs)
+    return PairObjective(name, partial(loss, **options), "ref_logps" in needs, "preference" in needs)
 
 
 def train_on_pairs(

@@ -26,8 +26,8 @@ from accord.types import Progress
 class Preferred(Part):
     """Rows of two answers, the preferred one first.
 
-    `ref_logps` [R, 2] are the reference's, by row, and `preference` [R] the raters' probabilities; None where the objective
-    needs none, or no row has one.
+    `ref_logps` [R, 2] are the reference's, by row, and `preference` [R] the raters' probabilities, NaN for a row without one; None
+    where the objective needs none.
     """
 
     head: Head
