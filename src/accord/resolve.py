@@ -6,10 +6,13 @@ import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from accord.errors import SettingsError, nearest
 
@@ -43,6 +46,28 @@ def options_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """Return a function's options: its parameters that have a default."""
     parameters = inspect.signature(function, eval_str=True).parameters
     return {name: p for name, p in parameters.items() if p.default is not inspect.Parameter.empty}
+
+
+def with_options(function: Callable[..., Any], given: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return a function with some of its options filled in, each of which must be what its annotation allows.
+
+    Raises:
+        SettingsError: it has no such options, or they cannot be what was given; all in one message.
+    """
+    known = options_of(function)
+    faults: list[str] = []
+    for name, value in given.items():
+        flag = f"--{name.replace('_', '-')}"
+        if name not in known:
+            faults.append(f"there is no {flag}{nearest(name, known)}")
+            continue
+        try:
+            TypeAdapter(known[name].annotation).validate_python(value)
+        except ValidationError as error:
+            faults.append(f"{flag} is {value}: {error.errors()[0]['msg']}")
+    if faults:
+        raise SettingsError("; ".join(faults))
+    return partial(function, **given)
 
 
 def _held(module: ModuleType, name: str) -> Any:

@@ -232,6 +232,13 @@ def test_every_objective_on_pairs_is_a_verb_with_its_own_options():
     assert "did you mean '--beta'?" in one_line_error(accord("train", "ipo", "x.jsonl", "--out", "y", "--bta", "0.2"))
 
 
+def test_an_objectives_option_that_cannot_be_is_bad_input(tmp_path):
+    out = tmp_path / "run"
+    message = one_line_error(accord("train", "ipo", __file__, "--out", out, "--beta", "0", "--model", "none-such"))
+    assert "--beta is 0.0: Input should be greater than 0" in message
+    assert not out.exists()
+
+
 def test_settings_that_no_training_run_can_have_are_named_all_at_once(tmp_path):
     message = one_line_error(
         accord(

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import accord.objectives
-from accord.errors import AccordError
+from accord.errors import AccordError, SettingsError
 from accord.objectives.apo_down import apo_down
 from accord.objectives.apo_zero import apo_zero
 from accord.objectives.cpo import cpo
@@ -30,6 +30,7 @@ from accord.objectives.pairs import Pairs
 from accord.objectives.robust_dpo import robust_dpo
 from accord.objectives.simpo import simpo
 from accord.objectives.soft_dpo import soft_dpo
+from accord.resolve import options_of, with_options
 
 LN2 = math.log(2)
 
@@ -110,10 +111,23 @@ def test_robust_dpo_is_dpo_in_expectation_over_flipped_labels(delta, error):
     assert expected.item() == pytest.approx(dpo(seen, 0.1).loss_B.item(), abs=1e-9)
 
 
-@pytest.mark.parametrize("error", [-0.1, 0.5, 0.7])
-def test_robust_dpo_refuses_an_error_rate_that_leaves_nothing_to_learn(error):
-    with pytest.raises(AccordError, match=r"below 0\.5"):
-        robust_dpo(the_pair(), label_error=error)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_options_have_bounds_and_their_defaults_lie_within(objective):
+    """A negative beta would prefer what was rejected, a beta of 0 nothing."""
+    defaults = {name: p.default for name, p in options_of(objective).items()}
+    assert with_options(objective, defaults)(the_pair()).loss_B.shape == (1,)
+    for name in defaults:
+        flag = "--" + name.replace("_", "-")
+        for value in (-0.1, math.nan, *([0.0] if name == "beta" else []), *([0.5] if name == "label_error" else [])):
+            with pytest.raises(SettingsError, match=f"{flag} is {value}"):
+                with_options(objective, {name: value})
+
+
+def test_all_options_that_cannot_be_are_named_at_once():
+    with pytest.raises(
+        SettingsError, match=r"--beta is 0\.0: .* greater than 0; there is no --gama; did you mean 'gamma'"
+    ):
+        with_options(simpo, {"beta": 0.0, "gama": 1.0})
 
 
 def test_the_folder_holds_the_objectives_that_are_tested_here():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydantic import PositiveFloat
 from torch import sigmoid
 
 from accord.objectives.pairs import Pairs, pair_metrics
@@ -10,7 +11,7 @@ from accord.objectives.reduction import Losses
 NEEDS = ("logps", "ref_logps")
 
 
-def apo_down(pairs: Pairs, beta: float = 0.1) -> Losses:
+def apo_down(pairs: Pairs, beta: PositiveFloat = 0.1) -> Losses:
     r"""Return \sigma(\beta r(y_w)) + 1 - \sigma(\beta [r(y_w) - r(y_l)]) a pair, r(y) = \log p(y) - \log p_ref(y).
 
     Both answers become less likely, the rejected one more so. The denominator is the step's number of pairs. D'Oosterlinck et

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydantic import PositiveFloat
 from torch import sigmoid
 
 from accord.objectives.pairs import Pairs, pair_metrics
@@ -10,7 +11,7 @@ from accord.objectives.reduction import Losses
 NEEDS = ("logps", "ref_logps")
 
 
-def apo_zero(pairs: Pairs, beta: float = 0.1) -> Losses:
+def apo_zero(pairs: Pairs, beta: PositiveFloat = 0.1) -> Losses:
     r"""Return 1 - \sigma(\beta r(y_w)) + \sigma(\beta r(y_l)) a pair, r(y) = \log p(y) - \log p_ref(y).
 
     The chosen answer becomes likelier and the rejected one less likely, each against the reference and not against the other.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch.nn import functional as F
 
 from accord.objectives.pairs import Pairs, pair_metrics
@@ -10,7 +11,7 @@ from accord.objectives.reduction import Losses
 NEEDS = ("logps",)
 
 
-def cpo(pairs: Pairs, beta: float = 0.1, weight: float = 1.0) -> Losses:
+def cpo(pairs: Pairs, beta: PositiveFloat = 0.1, weight: NonNegativeFloat = 1.0) -> Losses:
     r"""Return -\log \sigma(\beta [\log p(y_w) - \log p(y_l)]) - \lambda \log p(y_w) / |y_w| a pair; `weight` is \lambda.
 
     Xu et al., arXiv 2401.08417, eq. 5, where the imitated term sums over tokens. Here it is a mean over them, so that `weight`

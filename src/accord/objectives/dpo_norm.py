@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydantic import PositiveFloat
 from torch.nn import functional as F
 
 from accord.objectives.pairs import Pairs, pair_metrics
@@ -10,7 +11,7 @@ from accord.objectives.reduction import Losses
 NEEDS = ("logps", "ref_logps")
 
 
-def dpo_norm(pairs: Pairs, beta: float = 5.0) -> Losses:
+def dpo_norm(pairs: Pairs, beta: PositiveFloat = 5.0) -> Losses:
     r"""Return -\log \sigma(\beta [r(y_w) / |y_w| - r(y_l) / |y_l|]) a pair, r(y) = \log p(y) - \log p_ref(y).
 
     `beta` stands before a mean and is an order of magnitude above DPO's. The denominator is the step's number of pairs. Lambert

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch.nn import functional as F
 
 from accord.objectives.pairs import Pairs, pair_metrics
@@ -10,7 +11,7 @@ from accord.objectives.reduction import Losses
 NEEDS = ("logps", "ref_logps")
 
 
-def dpop(pairs: Pairs, beta: float = 0.1, penalty: float = 5.0) -> Losses:
+def dpop(pairs: Pairs, beta: PositiveFloat = 0.1, penalty: NonNegativeFloat = 5.0) -> Losses:
     r"""Return -\log \sigma(\beta [\Delta - \lambda \max(0, \log p_ref(y_w) - \log p(y_w))]) a pair, \Delta as in DPO.
 
     `penalty` is \lambda. Against the fall of both answers' likelihoods that DPO allows where they differ little. The

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pydantic import PositiveFloat
+
 from accord.objectives.pairs import Pairs, pair_metrics
 from accord.objectives.reduction import Losses
 
 NEEDS = ("logps", "ref_logps")
 
 
-def hinge(pairs: Pairs, beta: float = 0.1) -> Losses:
+def hinge(pairs: Pairs, beta: PositiveFloat = 0.1) -> Losses:
     r"""Return \max(0, 1 - \beta \Delta) a pair, \Delta as in DPO.
 
     SLiC's calibration loss (Zhao et al., arXiv 2305.10425, eq. 1) on log-ratios, as in RSO (Liu et al., arXiv 2309.06657, §4). The

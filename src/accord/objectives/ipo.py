@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pydantic import PositiveFloat
+
 from accord.objectives.pairs import Pairs, pair_metrics
 from accord.objectives.reduction import Losses
 
 NEEDS = ("logps", "ref_logps")
 
 
-def ipo(pairs: Pairs, beta: float = 0.1) -> Losses:
+def ipo(pairs: Pairs, beta: PositiveFloat = 0.1) -> Losses:
     r"""Return (h - 1 / (2 \beta))^2 a pair, h the difference of the two log-ratios, each a mean over its answer's tokens.
 
     Equation 17 of Azar et al. (arXiv 2310.12036), whose \tau is `beta`, has log-ratios of whole answers. Summed over tokens the

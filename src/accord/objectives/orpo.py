@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,7 +13,7 @@ from accord.objectives.reduction import Losses
 NEEDS = ("logps",)
 
 
-def orpo(pairs: Pairs, weight: float = 0.1) -> Losses:
+def orpo(pairs: Pairs, weight: PositiveFloat = 0.1) -> Losses:
     r"""Return -\log p(y_w) / |y_w| - \lambda \log \sigma(\log odds(y_w) - \log odds(y_l)) a pair.
 
     odds(y) = P / (1 - P) with P = \exp(\log p(y) / |y|), and `weight` is \lambda. The imitated term is a mean over each answer's

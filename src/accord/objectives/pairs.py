@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from accord.errors import AccordError
+
+# The share of flipped labels: at one half there is nothing left to learn, above it the labels say the opposite.
+LabelError = Annotated[float, Field(ge=0, lt=0.5)]
 
 
 @dataclass(frozen=True, slots=True)

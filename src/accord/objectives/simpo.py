@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch.nn import functional as F
 
 from accord.objectives.pairs import Pairs, pair_metrics
@@ -10,7 +11,7 @@ from accord.objectives.reduction import Losses
 NEEDS = ("logps",)
 
 
-def simpo(pairs: Pairs, beta: float = 2.0, gamma: float = 1.0) -> Losses:
+def simpo(pairs: Pairs, beta: PositiveFloat = 2.0, gamma: NonNegativeFloat = 1.0) -> Losses:
     r"""Return -\log \sigma(\beta \log p(y_w) / |y_w| - \beta \log p(y_l) / |y_l| - \gamma) a pair.
 
     `gamma` is the margin in units of reward; TRL asks for the same number. The denominator is the step's number of pairs. Meng et

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import torch
+from pydantic import PositiveFloat
 from torch.nn import functional as F
 
-from accord.objectives.pairs import Pairs, pair_metrics
+from accord.objectives.pairs import LabelError, Pairs, pair_metrics
 from accord.objectives.reduction import Losses
 
 NEEDS = ("logps", "ref_logps", "preference")
 
 
-def soft_dpo(pairs: Pairs, beta: float = 0.1, label_error: float = 0.1) -> Losses:
+def soft_dpo(pairs: Pairs, beta: PositiveFloat = 0.1, label_error: LabelError = 0.1) -> Losses:
     r"""Return -q \log \sigma(\beta \Delta) - (1 - q) \log \sigma(-\beta \Delta) a pair, \Delta as in DPO.
 
     q is the pair's preference probability, and 1 - `label_error` for a pair without one. The minimum is a margin of the logit of q,

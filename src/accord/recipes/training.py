@@ -30,7 +30,7 @@ from accord.models.tree import Tree, decoder_of, head_weight
 from accord.objectives.pairs import Pairs
 from accord.objectives.reduction import Losses
 from accord.recipes.settings import AlignSettings
-from accord.resolve import resolve
+from accord.resolve import resolve, with_options
 from accord.runs.folder import Stage, open_run
 from accord.train.checkpoint import restore_weights
 from accord.train.imitation import common_onsets, refusal_forks, sft_task
@@ -251,11 +251,11 @@ def pair_objective(name: str, **options: float) -> PairObjective:
     """Return an objective by the name of its module.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: there is none, or an option of its cannot be.
     """
     loss = resolve(OBJECTIVES, name)
     needs = sys.modules[loss.__module__].NEEDS
-    return PairObjective(name, partial(loss, **options), "ref_logps" in needs, "preference" in needs)
+    return PairObjective(name, with_options(loss, options), "ref_logps" in needs, "preference" in needs)
 
 
 def train_on_pairs(
