@@ -81,6 +81,23 @@ def test_a_pairs_preference_reaches_the_objective():
     assert max(g.abs().max().item() for g in grads) < 1e-5
 
 
+def test_a_step_says_how_long_answers_are_and_how_far_the_model_moved_on_them():
+    """The reference is 1 below the model for chosen answers and 2 above for rejected ones: 1 / length and -2 / length."""
+    model, rows = demo.lora(0, std=0.1), demo.trees(5, 2)
+    head = head_weight(model)
+    ref_R2 = answer_logps(model, rows, PLAIN, head) + torch.tensor([-1.0, 2.0])
+    task = preference_task(rows, PLAIN, head, ref_R2)
+    metrics = task.terms(model, range(5), task.before_step(model, range(5)))[0].losses.metrics
+    for side, (name, ratio) in enumerate((("chosen", 1.0), ("rejected", -2.0))):
+        lengths = [len(t.answers[side]) for t in rows]
+        assert metrics[f"{name}_length"].tolist() == lengths
+        assert metrics[f"{name}_log_ratio_per_token"].tolist() == pytest.approx([ratio / n for n in lengths], abs=1e-4)
+    simpo = preference_task(rows, PLAIN, head, None, resolve("accord.objectives", "simpo"))
+    (term,) = simpo.terms(model, range(5), simpo.before_step(model, range(5)))
+    assert term.losses.metrics["rejected_length"].shape == (5,)
+    assert "chosen_log_ratio_per_token" not in term.losses.metrics
+
+
 def marked_task(model, rows):
     head = head_weight(model)
     others = mismatched_trees(rows, 512)
@@ -98,6 +115,10 @@ def test_kto_compares_with_the_level_of_the_whole_step_however_it_is_split():
     level = kl_baseline(answer_logps(model, others, PLAIN, head)[:, 0], other_ref_R)
     assert level.item() > 0
     right = kto(answer_logps(model, rows, PLAIN, head)[:, 0], ref_R, desirable, level).loss_B.mean().item()
+    (term,) = task.terms(model, range(7), task.before_step(model, range(7)))
+    assert term.losses.metrics["baseline"].tolist() == pytest.approx([level.item()] * 7, abs=1e-5)
+    assert term.losses.metrics["undesirable_length"].tolist() == [len(rows[i].answers[0]) for i in (0, 3, 6)]
+    assert term.losses.metrics["desirable_log_ratio_per_token"].shape == (4,)
     whole, grads = losses_of(task, model, [range(7)])
     parted, other_grads = losses_of(task, model, [[0, 3], [6, 1, 2], [5, 4]])
     assert whole == pytest.approx(right, abs=1e-5)

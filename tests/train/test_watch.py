@@ -78,10 +78,10 @@ def test_a_loss_that_doubles_diverges():
 
 
 def test_a_steps_line():
-    log = StepLog(
-        3, 0.61234, {"dpo/accuracy": 0.75, "dpo/chosen_reward": 0.1, "dpo/rejected_reward": -0.25, "gradient_norm": 2.0}
-    )
-    assert note_of(log) == "loss 0.612, accuracy 0.75, chosen 0.1, rejected -0.25"
+    pairs = {"dpo/accuracy": 0.75, "dpo/margin": 0.35, "dpo/chosen_reward": 0.1, "dpo/rejected_reward": -0.25}
+    log = StepLog(3, 0.61234, {**pairs, "gradient_norm": 2.0})
+    assert note_of(log) == "loss 0.612, accuracy 0.75, margin 0.35, chosen 0.1, rejected -0.25, gradient 2"
+    assert note_of(StepLog(3, 0.5, {"kto/baseline": 0.25})) == "loss 0.500, baseline 0.25"
 
 
 def test_pace_by_hand():

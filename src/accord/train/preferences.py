@@ -42,7 +42,7 @@ class Preferred(Part):
         return Totals(tokens=0, examples=len(rows))
 
     def losses(self, batch: TreeBatch, hidden_BLD: Tensor, rows: Sequence[int], shared: Any) -> list[Losses]:
-        """Return the pairs' losses."""
+        """Return the pairs' losses, and of the chosen and the rejected answers what `_measured` does."""
         told = token_logps(batch.predicting(hidden_BLD), self.head, batch.targets_N)
         logps_B2 = batch.sums(told.logps_N).view(-1, 2)
         n_B2 = batch.lengths().view(-1, 2)
@@ -56,7 +56,10 @@ class Preferred(Part):
             ref_rejected_B=None if ref_B2 is None else ref_B2[:, 1],
             preference_B=_of(rows, self.preference, logps_B2),
         )
-        return [self.objective(pairs).with_metrics(entropy=told.entropy_N)]
+        metrics = {"entropy": told.entropy_N}
+        for side, name in enumerate(("chosen", "rejected")):
+            metrics |= _measured(name, logps_B2[:, side], None if ref_B2 is None else ref_B2[:, side], n_B2[:, side])
+        return [self.objective(pairs).with_metrics(**metrics)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,16 @@ class Marked(Part):
         return kl_baseline(logps_R, self.mismatched_ref_logps[list(rows)])
 
     def losses(self, batch: TreeBatch, hidden_BLD: Tensor, rows: Sequence[int], shared: Any) -> list[Losses]:
-        """Return the answers' losses."""
+        """Return the answers' losses, the level as `baseline`, and of either kind of answers what `_measured` does."""
         told = token_logps(batch.predicting(hidden_BLD), self.head, batch.targets_N)
         logps_A = batch.sums(told.logps_N)
         device = logps_A.device
         ref_A, desirable_A = self.ref_logps[list(rows)].to(device), self.desirable[list(rows)].to(device)
-        return [self.objective(logps_A, ref_A, desirable_A, shared.to(device)).with_metrics(entropy=told.entropy_N)]
+        level, n_A = shared.to(device), batch.lengths()
+        metrics = {"entropy": told.entropy_N, "baseline": level.expand_as(logps_A)}
+        for name, kind_A in (("desirable", desirable_A), ("undesirable", ~desirable_A)):
+            metrics |= _measured(name, logps_A[kind_A], ref_A[kind_A], n_A[kind_A])
+        return [self.objective(logps_A, ref_A, desirable_A, level).with_metrics(**metrics)]
 
 
 def preference_task(
@@ -122,6 +129,17 @@ def mismatched_trees(trees: Sequence[Tree], limit: int) -> list[Tree]:
         Tree(t.prompt, tuple(a[: limit - len(t.prompt)] for a in trees[j].answers))
         for t, j in zip(trees, partners, strict=True)
     ]
+
+
+def _measured(name: str, logps_A: Tensor, ref_logps_A: Tensor | None, n_A: Tensor) -> dict[str, Tensor]:
+    """Return by metric, of answers of one kind, how many tokens they have and, with a reference, log p - log p_ref a token.
+
+    The ratio says how far the model has moved on the data's answers. It is no KL: that is a mean over the model's own.
+    """
+    measured = {f"{name}_length": n_A.to(logps_A.dtype)}
+    if ref_logps_A is not None:
+        measured[f"{name}_log_ratio_per_token"] = (logps_A.detach() - ref_logps_A) / n_A
+    return measured
 
 
 def _of(rows: Sequence[int], values: Tensor | None, like: Tensor) -> Tensor | None:

@@ -15,13 +15,16 @@ LOOKED_BACK = 200
 # In the terminal's line, in this order, by the last part of a metric's name.
 _NOTED = {
     "accuracy": "accuracy",
+    "margin": "margin",
     "chosen_reward": "chosen",
     "rejected_reward": "rejected",
     "desirable_reward": "desirable",
     "undesirable_reward": "undesirable",
+    "baseline": "baseline",
     "nll": "nll",
     "kl": "KL",
     "entropy": "entropy",
+    "gradient_norm": "gradient",
 }
 
 
