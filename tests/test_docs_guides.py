@@ -19,7 +19,10 @@ from accord.resolve import names_in
 from accord.scorers.named import _MAKERS
 
 DOCS = Path(__file__).parents[1] / "docs"
-GUIDES = {name: (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("evals", "judges", "findings", "rl")}
+GUIDES = {
+    name: (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("evals", "judges", "findings", "rl", "training")
+}
 
 
 @pytest.fixture(scope="module")

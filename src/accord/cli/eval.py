@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from accord.cli.align import RUNS
-from accord.cli.options import Judge, PrecisionName, Seed, existing
-from accord.errors import GateError, InputError
+from accord.cli.options import Judge, PrecisionName, Seed, existing, system_prompt_of
+from accord.errors import GateError
 from accord.types import UNCALIBRATED
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def evaluate_model(
     from accord.starter import policy_path
 
     document = load_policy(Path(policy) if policy else policy_path())
-    prompt = _system(system)
+    prompt = system_prompt_of(system)
     tasks = [text for text in suite if text.startswith(PREFIX)]
     suites, skipped = choose([text for text in suite or OWN_SUITES if text not in tasks], document, limit, dress)
     scorer = scorer_named(judge, document)
@@ -204,17 +204,3 @@ def _needed(value: float | None, result: SuiteResult, difference: float) -> str:
 
 def _number(value: float, result: SuiteResult) -> str:
     return f"{value:.1%}" if (result.low, result.high) == (0.0, 1.0) else f"{value:+.3f}"
-
-
-def _system(text: str) -> str:
-    """Return the system prompt: what the file of this name holds, or the text itself."""
-    try:
-        is_file = bool(text) and Path(text).is_file()
-    except OSError:  # a text too long for a file's name
-        is_file = False
-    if not is_file:
-        return text
-    try:
-        return Path(text).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--system {text}: cannot be read as text: {error}") from error

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from accord.errors import DataError
+from accord.errors import DataError, InputError
 
 
 def existing(value: Any) -> Any:
@@ -20,6 +20,24 @@ def existing(value: Any) -> Any:
         if path and not Path(path).exists():
             raise DataError(f"{path}: no such file")
     return value
+
+
+def system_prompt_of(text: str) -> str:
+    """Return a system prompt: what the file of this name holds, or the text itself.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        is_file = bool(text) and Path(text).is_file()
+    except OSError:  # a text too long for a file's name
+        is_file = False
+    if not is_file:
+        return text
+    try:
+        return Path(text).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--system {text}: cannot be read as text: {error}") from error
 
 
 Model = Annotated[str, typer.Option(help="A hub id, a local folder, a run, or 'starter'.")]

@@ -1,4 +1,4 @@
-"""`accord train sft|reward|kto`, and one verb for each objective on pairs (`dpo`, `ipo`, `simpo`, …)."""
+"""`accord train sft|reward|kto|distil`, and one verb for each objective on pairs (`dpo`, `ipo`, `simpo`, …)."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from accord.cli.options import (
     Seed,
     Track,
     existing,
+    system_prompt_of,
 )
 from accord.cli.progress import is_main_process
 
@@ -97,7 +98,7 @@ def train_sft(
             raise SettingsError("--retain needs demonstrations, whose `kind` says which prompts are harmful")
         given = {"learning_rate": default_learning_rate(method)} | {name: x for name, x in how.items() if x is not None}
         facts, costs = run_conversations(data, dev, out, TrainingSettings(**where, **given), progress)
-        _show_costs(facts, costs, json_)
+        _show_nats(facts, costs, "held_out_nll", "held-out nats a token", json_)
         return
     if dev is not None:
         raise SettingsError("--dev needs plain conversations; `accord align` measures what demonstrations teach")
@@ -107,16 +108,16 @@ def train_sft(
     _show(run_sft(data, out, AlignSettings(**where, **given), progress), None, json_)
 
 
-def _show_costs(facts: Mapping[str, Any], costs: Mapping[str, Estimate], json_: bool) -> None:
+def _show_nats(facts: Mapping[str, Any], nats: Mapping[str, Estimate], key: str, what: str, json_: bool) -> None:
     if not is_main_process():
         return
     if json_:
-        print(json.dumps({**facts, "held_out_nll": {name: asdict(e) for name, e in costs.items()}}))
+        print(json.dumps({**facts, key: {name: asdict(e) for name, e in nats.items()}}))
         return
     _show(facts, None, False)
-    for name, e in costs.items():
+    for name, e in nats.items():
         span = "no interval" if e.low is None else f"[{e.low:.3f}, {e.high:.3f}]"
-        print(f"held-out nats a token, {name}: {e.value:.3f} {span} (n={e.n}; {e.method})")
+        print(f"{what}, {name}: {e.value:.3f} {span} (n={e.n}; {e.method})")
 
 
 def _settings(method: str, layers: str, learning_rate: float | None, **others: Any) -> TrainingSettings:
@@ -239,6 +240,54 @@ def train_kto(
     _show(facts, None, json_)
 
 
+def train_distil(
+    data: Path = typer.Argument(
+        ..., callback=existing, help="Conversations or demonstrations, or prompts, which the teacher answers (JSONL)."
+    ),
+    out: Path = typer.Option(..., help="The run's folder."),
+    system: str = typer.Option("", help="What the teacher reads first: a system prompt, or a file that holds one."),
+    policy: Path = typer.Option(
+        None, callback=existing, help="A policy document (YAML), whose system prompt the teacher reads first, instead."
+    ),
+    dev: Path = typer.Option(
+        None,
+        callback=existing,
+        help="Held-out rows, on which the distance to the teacher is measured before and after.",
+    ),
+    max_new_tokens: int = typer.Option(128, min=1, help="Tokens of an answer that the teacher gives, at most."),
+    model: Model = "starter",
+    method: Method = "lora",
+    epochs: Epochs = 1,
+    learning_rate: LearningRate = None,
+    rows_per_step: RowsPerStep = 8,
+    rank: Rank = 16,
+    layers: Layers = "all",
+    checkpointing: Checkpointing = False,
+    precision: PrecisionName = "auto",
+    seed: Seed = 0,
+    track: Track = [],  # noqa: B006 (Typer reads it)
+    json_: AsJson = False,
+) -> None:
+    """Learn to answer without a system prompt, or a policy, as under it (context distillation, at every token's distribution)."""
+    from accord.cli.progress import make_progress
+    from accord.cli.tracking import tracked
+    from accord.errors import SettingsError
+    from accord.policy import load_policy, system_prompt
+    from accord.recipes.distil_run import run_distillation
+
+    if bool(system) == (policy is not None):
+        raise SettingsError("give the teacher either --system TEXT or --policy FILE to read")
+    preprompt = system_prompt(load_policy(policy)) if policy else system_prompt_of(system)
+    settings = _settings(
+        method, layers, learning_rate, model=model, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,
+        epochs=epochs, rows_per_step=rows_per_step,
+    )  # fmt: skip
+    facts, distances = run_distillation(
+        data, dev, out, preprompt, max_new_tokens, settings, tracked(make_progress(), track, out)
+    )
+    _show_nats(facts, distances, "held_out_kl", "held-out nats a token from the teacher", json_)
+
+
 def pair_commands() -> Iterator[tuple[str, Callable[..., None]]]:
     """Return a verb for each objective on pairs, whose own options stand beside the shared ones."""
     from accord.resolve import names_in, resolve
@@ -280,4 +329,4 @@ def _show(facts: Mapping[str, Any], held_out: HeldOut | None, json_: bool) -> No
         )
 
 
-COMMANDS = (train_sft, train_reward, train_kto)
+COMMANDS = (train_sft, train_reward, train_kto, train_distil)

@@ -37,6 +37,13 @@ def messages_to_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return rows
 
 
+def with_system(system: str, messages: Sequence[Message]) -> Conversation:
+    """Put a system prompt before a conversation; one that this begins with goes on in the same turn."""
+    if messages and messages[0].role == "system":
+        return (Message("system", f"{system}\n\n{messages[0].content}"), *messages[1:])
+    return (Message("system", system), *messages)
+
+
 def show(messages: Sequence[Message]) -> str:
     """Return turns as text for a person: what each says, and what stands beside it as JSON, nothing else."""
     lines = []

@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from accord.data.messages import with_system
 from accord.feedback.repair import whole_sentences
 from accord.models.chat import ChatFormat
 from accord.models.load import LoadedModel, window
 from accord.models.rollout import generate
 from accord.models.sampling import Sampling
 from accord.scorers.as_reward import Reward
-from accord.types import Demonstration, Message, Prompt, Transcript
+from accord.types import Demonstration, Prompt, Transcript
 
 NO_ROOM = "no room for an answer under the preprompt"
 
@@ -38,13 +39,14 @@ def distil(
     leaves no room for an answer under the preprompt in the model's window is left out.
     """
     chat = ChatFormat(loaded.tokenizer)
-    before = Message("system", preprompt)
     room = window(loaded.model) - sampling.max_new_tokens
     n_asked = len(prompts)
-    prompts = [p for p in prompts if len(chat.prompt((before, *p.messages))) <= room]
+    prompts = [p for p in prompts if len(chat.prompt(with_system(preprompt, p.messages))) <= room]
     if not prompts:
         return Distilled((), {NO_ROOM: n_asked} if n_asked else {})
-    ids = [chat.prompt(p.messages) for p in prompts] + [chat.prompt((before, *p.messages)) for p in prompts]
+    ids = [chat.prompt(p.messages) for p in prompts] + [
+        chat.prompt(with_system(preprompt, p.messages)) for p in prompts
+    ]
     keys = [f"{which}/{p.id}" for which in ("plain", "preprompt") for p in prompts]
     rollouts = generate(loaded.model, ids, keys, chat.end_ids, sampling)
     said = [chat.decode(r.ids).strip() for r in rollouts]

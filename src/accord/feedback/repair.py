@@ -17,14 +17,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from accord.data.findings import FindingStore
-from accord.data.messages import show
+from accord.data.messages import show, with_system
 from accord.errors import DataError
 from accord.feedback.review import Repair
 from accord.models.completer import Ability, Completer, Completion, Request
 from accord.models.sampling import Sampling
 from accord.policy.schema import Hazard, Policy
 from accord.scorers.scorer import Scorer
-from accord.types import Conversation, Finding, Message, Outcome, Prompt, Transcript, acceptable, last_user_text
+from accord.types import Conversation, Finding, Outcome, Prompt, Transcript, acceptable, last_user_text
 
 # A neutral beginning that no refusal has: the last resort where every sample declines a harmless request.
 OPENING = "Here is"
@@ -142,7 +142,7 @@ def _of_finding(finding: Finding, policy: Policy, answerer: Completer) -> _Wante
         hazard = policy.hazard(finding.prompt.clause)
     system = _guidance(hazard) if harmful and hazard else _leave(hazard)
     # The goal in plain words too: a small model may not see through the dress.
-    asked = (_under(system, finding.asked), _under(system, finding.prompt.messages))
+    asked = (with_system(system, finding.asked), with_system(system, finding.prompt.messages))
     blank = Repair(prompt.id, finding.id, "repair", prompt, "", "sampled", failure if failure.strip() else "")
     return _Wanted(blank, asked, answerer)
 
@@ -253,10 +253,3 @@ def _guidance(hazard: Hazard) -> str:
 def _leave(hazard: Hazard | None) -> str:
     allowed = f" These are fine: {'; '.join(hazard.allowed)}." if hazard and hazard.allowed else ""
     return f"The request is harmless. Answer it directly and helpfully.{allowed}"
-
-
-def _under(system: str, messages: Conversation) -> Conversation:
-    """Put a system prompt before a conversation, and before the one that it begins with."""
-    if messages and messages[0].role == "system":
-        return (Message("system", f"{system}\n\n{messages[0].content}"), *messages[1:])
-    return (Message("system", system), *messages)

@@ -9,16 +9,20 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from accord.models.head import Head, any_of_logps, forward_kl, token_logps
-from accord.models.tree import Tree, TreeBatch
+from accord.models.sharing import batches
+from accord.models.tree import FORWARD_TOKENS, Tree, TreeBatch
+from accord.objectives.distillation import distillation
 from accord.objectives.onset import onset
 from accord.objectives.reduction import Losses, Totals
 from accord.objectives.retain import retain
 from accord.objectives.sft import sft
 from accord.train.mixture import Mixture, Part
-from accord.train.states import FrozenStates
+from accord.train.parallel import from_all, own_batches
+from accord.train.states import NOTHING_FROZEN, FrozenStates
+from accord.types import Progress
 
 # A beginning that fewer answers share (a content word, say) also begins answers that are no refusals.
 MIN_ONSET_SHARE = 0.04
@@ -125,6 +129,41 @@ def sft_task(
         Matched(trees, states, head, reference_head, forks or {}, coefficient=retain_coefficient),
     )
     return Mixture(trees, [0 if learn else 1 for learn in learned], parts, states)
+
+
+def distillation_task(
+    trees: Sequence[Tree], states: FrozenStates, teacher: FrozenStates, head: Head, teacher_head: Head
+) -> Mixture:
+    """Say after every prompt what a teacher would: `teacher` are its last states along the same answers, after what it read."""
+    part = Matched(trees, teacher, head, teacher_head, objective=distillation, name="distillation")
+    return Mixture(trees, [0] * len(trees), (part,), states)
+
+
+@torch.no_grad()
+def teacher_kl(
+    model: nn.Module,
+    trees: Sequence[Tree],
+    teacher: FrozenStates,
+    head: Head,
+    teacher_head: Head,
+    progress: Progress,
+    stage: str,
+) -> Tensor:
+    """Return KL(teacher || model) over the whole vocabulary, the mean over each row's answer tokens, in nats. Shape [R].
+
+    Processes that train together share the rows out.
+    """
+    result = torch.zeros(len(trees))
+    own = own_batches(batches(model, trees, range(len(trees)), FORWARD_TOKENS), model)
+    progress.start(stage, sum(map(len, own)), "rows")
+    for rows in own:
+        batch, hidden_BLD = NOTHING_FROZEN.last_states(model, trees, rows)
+        teacher_ND = teacher.reference(rows).to(hidden_BLD.device)
+        kl_N = forward_kl(batch.predicting(hidden_BLD), head, teacher_ND, teacher_head)
+        result[rows] = (batch.sums(kl_N) / batch.lengths()).cpu()
+        progress.advance(len(rows))
+    progress.finish()
+    return from_all(result, [i for rows in own for i in rows])
 
 
 def common_onsets(trees: Sequence[Tree], learned: Sequence[bool]) -> tuple[int, ...]:

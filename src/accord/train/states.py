@@ -107,8 +107,8 @@ def freeze_states(
 
 
 def forget_states(folder: Path) -> None:
-    """Remove what `freeze_states` kept: training that has ended needs it no more."""
-    for path in folder.glob("states-*.safetensors"):
+    """Remove what `freeze_states` kept here and in folders within: training that has ended needs it no more."""
+    for path in folder.rglob("states-*.safetensors"):
         path.unlink()
 
 
