@@ -210,11 +210,14 @@ def test_sft_takes_conversations_and_says_what_does_not_go_with_which(tmp_path):
     (tmp_path / "c.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
     out = tmp_path / "run"
     message = one_line_error(accord("train", "sft", tmp_path / "c.jsonl", "--out", out, "--retain", "2"))
-    assert "--retain needs demonstrations" in message
+    assert "--retain needs --retain-on FILE" in message
     row = {"id": "d", "kind": "ordinary", "clause": "", "family": "f", "split": "train", "messages": turns}
     (tmp_path / "d.jsonl").write_text(json.dumps(row) + "\n")
     message = one_line_error(accord("train", "sft", tmp_path / "d.jsonl", "--out", out, "--dev", tmp_path / "c.jsonl"))
     assert "--dev needs plain conversations" in message
+    given = ("--out", out, "--retain-on", tmp_path / "c.jsonl")
+    message = one_line_error(accord("train", "sft", tmp_path / "d.jsonl", *given))
+    assert "--retain-on needs plain conversations" in message
     assert not out.exists()
 
 

@@ -30,6 +30,7 @@ from accord.cli.progress import is_main_process
 
 if TYPE_CHECKING:
     from accord.recipes.held_out import HeldOut
+    from accord.recipes.retain import Retain
     from accord.recipes.settings import TrainingSettings
     from accord.types import Estimate
 
@@ -52,6 +53,11 @@ RowsPerStep = Annotated[int, typer.Option(min=1, help="Rows an optimiser step ta
 Drop = Annotated[
     bool, typer.Option(help="Leave out rows that cannot be used, and count them, instead of refusing the file.")
 ]
+RetainOn = Annotated[
+    Path | None,
+    typer.Option(callback=existing, help="Benign conversations along whose answers the model is kept to what it was."),
+]
+RetainWeight = Annotated[float | None, typer.Option(min=0.0, help="Weight of --retain-on.", show_default="1")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -67,6 +73,11 @@ def train_sft(
     learning_rate: float = typer.Option(None, min=1e-12, help="The highest step size."),
     rows_per_step: int = typer.Option(None, min=1, help="Rows an optimiser step takes up."),
     retain: float = typer.Option(None, help="Weight of staying with the base model on prompts that are not harmful."),
+    retain_on: Path = typer.Option(
+        None,
+        callback=existing,
+        help="Beside conversations: benign ones along whose answers the model is kept to what it was.",
+    ),
     rank: int = typer.Option(None, min=1, help="The adapters' rank."),
     layers: str = typer.Option("", help=LAYERS_HELP, show_default="upper for demonstrations, all for conversations"),
     checkpointing: Checkpointing = False,
@@ -94,14 +105,19 @@ def train_sft(
     where |= {name: x for name, x in (("rank", rank), ("rows_per_step", rows_per_step)) if x is not None}
     how = {"epochs": epochs, "learning_rate": learning_rate}
     if read_examples(data).kind == "conversations":
-        if retain is not None:
-            raise SettingsError("--retain needs demonstrations, whose `kind` says which prompts are harmful")
-        given = {"learning_rate": default_learning_rate(method)} | {name: x for name, x in how.items() if x is not None}
-        facts, costs = run_conversations(data, dev, out, TrainingSettings(**where, **given), progress)
+        where |= {"learning_rate": default_learning_rate(method)} | {
+            name: x for name, x in how.items() if x is not None
+        }
+        kept = _retain(retain_on, retain)
+        facts, costs = run_conversations(data, dev, out, TrainingSettings(**where), progress, kept)
         _show_nats(facts, costs, "held_out_nll", "held-out nats a token", json_)
         return
     if dev is not None:
         raise SettingsError("--dev needs plain conversations; `accord align` measures what demonstrations teach")
+    if retain_on is not None:
+        raise SettingsError(
+            "--retain-on needs plain conversations; demonstrations retain their own rows that are not harmful"
+        )
     given = {f"sft_{name}": x for name, x in how.items() if x is not None}
     if retain is not None:
         given["retain"] = retain
@@ -120,6 +136,15 @@ def _show_nats(facts: Mapping[str, Any], nats: Mapping[str, Estimate], key: str,
         print(f"{what}, {name}: {e.value:.3f} {span} (n={e.n}; {e.method})")
 
 
+def _retain(retain_on: Path | None, weight: float | None) -> Retain:
+    from accord.errors import SettingsError
+    from accord.recipes.retain import Retain
+
+    if retain_on is None and weight is not None:
+        raise SettingsError("--retain needs --retain-on FILE, whose benign prompts the base model is kept to")
+    return Retain(retain_on) if weight is None else Retain(retain_on, weight)
+
+
 def _settings(method: str, layers: str, learning_rate: float | None, **others: Any) -> TrainingSettings:
     from accord.recipes.settings import TrainingSettings, adapted_layers, default_learning_rate
 
@@ -136,6 +161,8 @@ def _train_pairs(
     epochs: Epochs = 1,
     learning_rate: LearningRate = None,
     rows_per_step: RowsPerStep = 8,
+    retain_on: RetainOn = None,
+    retain: RetainWeight = None,
     rank: Rank = 16,
     layers: Layers = "all",
     checkpointing: Checkpointing = False,
@@ -156,9 +183,8 @@ def _train_pairs(
         method, layers, learning_rate, model=model, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,
         epochs=epochs, rows_per_step=rows_per_step,
     )  # fmt: skip
-    facts, held_out = run_preferences(
-        data, dev, out, objective, options, settings, drop, tracked(make_progress(), track, out)
-    )
+    progress, kept = tracked(make_progress(), track, out), _retain(retain_on, retain)
+    facts, held_out = run_preferences(data, dev, out, objective, options, settings, drop, progress, kept)
     _show(facts, held_out, json_)
 
 
@@ -213,6 +239,8 @@ def train_kto(
     epochs: Epochs = 1,
     learning_rate: LearningRate = None,
     rows_per_step: RowsPerStep = 16,
+    retain_on: RetainOn = None,
+    retain: RetainWeight = None,
     beta: float = typer.Option(0.1, min=1e-6, help="How closely the reference is kept."),
     desirable_weight: float = typer.Option(1.0, min=0.0, help="Weight of a desirable answer's loss."),
     undesirable_weight: float = typer.Option(1.0, min=0.0, help="Weight of an undesirable one's."),
@@ -234,9 +262,8 @@ def train_kto(
         method, layers, learning_rate, model=model, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,
         epochs=epochs, rows_per_step=rows_per_step,
     )  # fmt: skip
-    facts = run_kto(
-        data, out, beta, desirable_weight, undesirable_weight, settings, drop, tracked(make_progress(), track, out)
-    )
+    progress, kept = tracked(make_progress(), track, out), _retain(retain_on, retain)
+    facts = run_kto(data, out, beta, desirable_weight, undesirable_weight, settings, drop, progress, kept)
     _show(facts, None, json_)
 
 
@@ -260,6 +287,8 @@ def train_distil(
     epochs: Epochs = 1,
     learning_rate: LearningRate = None,
     rows_per_step: RowsPerStep = 8,
+    retain_on: RetainOn = None,
+    retain: RetainWeight = None,
     rank: Rank = 16,
     layers: Layers = "all",
     checkpointing: Checkpointing = False,
@@ -282,9 +311,8 @@ def train_distil(
         method, layers, learning_rate, model=model, precision=precision, rank=rank, seed=seed, checkpointing=checkpointing,
         epochs=epochs, rows_per_step=rows_per_step,
     )  # fmt: skip
-    facts, distances = run_distillation(
-        data, dev, out, preprompt, max_new_tokens, settings, tracked(make_progress(), track, out)
-    )
+    progress, kept = tracked(make_progress(), track, out), _retain(retain_on, retain)
+    facts, distances = run_distillation(data, dev, out, preprompt, max_new_tokens, settings, progress, kept)
     _show_nats(facts, distances, "held_out_kl", "held-out nats a token from the teacher", json_)
 
 

@@ -18,12 +18,14 @@ from accord.models.packed import packed
 from accord.models.tree import Tree
 from accord.recipes.held_out import unlike_training
 from accord.recipes.reporting import machine_facts
+from accord.recipes.retain import NO_RETAIN, Retain
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import (
     Trainee,
     check_window,
     make_trainee,
     plain_card,
+    retaining,
     save_model,
     start_stage,
     train_stage,
@@ -39,7 +41,12 @@ from accord.types import Estimate, Progress
 
 
 def run_conversations(
-    data: Path, dev: Path | None, out: Path, settings: TrainingSettings, progress: Progress
+    data: Path,
+    dev: Path | None,
+    out: Path,
+    settings: TrainingSettings,
+    progress: Progress,
+    retain: Retain = NO_RETAIN,
 ) -> tuple[dict[str, Any], dict[str, Estimate]]:
     """Learn the last answer of every conversation, its tokens alone; return the facts, and what held-out answers cost.
 
@@ -56,8 +63,10 @@ def run_conversations(
     trees, held_trees = (_trees(trainee.chat, rows) for rows in (examples, held_out))
     for rows, own in ((trees, examples), (held_trees, held_out)):
         check_window(rows, loaded, [e.id for e in own])
+    retained = retain.read(trainee)
     asked = {
         **settings.asked(),
+        **retain.asked(),
         "verb": "train sft",
         "data": file_digest(data),
         "dev": file_digest(dev) if dev else "",
@@ -72,6 +81,7 @@ def run_conversations(
         with packed(trainee.model):
             states = freeze_states(trainee.model, trees, trainee.first_layer, [False] * len(trees), folder, progress)
         task = Mixture(trees, [0] * len(trees), (Learned(trees, trainee.head),), states)
+        task = retaining(trainee, retained, task, folder, progress)
         return fit(trainee.model, task, settings.dials(), folder, progress, "SFT")
 
     result = train_stage(trainee, stage, train)
@@ -83,6 +93,7 @@ def run_conversations(
     return {
         "conversations": len(trees),
         **said,
+        **retained.facts(),
         "tokens": n_tokens,
         "supervised tokens": sum(len(t.answers[0]) for t in trees),
         "steps": len(result.steps),

@@ -31,6 +31,7 @@ from accord.models.sampling import Sampling
 from accord.models.sharded import sharding_asked
 from accord.models.tree import Tree
 from accord.recipes.reporting import machine_facts
+from accord.recipes.retain import NO_RETAIN, Retain
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import (
     Trainee,
@@ -38,6 +39,7 @@ from accord.recipes.training import (
     make_trainee,
     plain_card,
     reference_head,
+    retaining,
     save_model,
     start_stage,
     train_stage,
@@ -47,6 +49,7 @@ from accord.stats import mean
 from accord.train.imitation import distillation_task, teacher_kl
 from accord.train.offline import TrainResult, TrainSettings, fit
 from accord.train.parallel import is_main, kept
+from accord.train.retained import Retained
 from accord.train.states import FrozenStates, forget_states, freeze_states
 from accord.types import Estimate, Message, Progress, Prompt, Split
 
@@ -70,6 +73,7 @@ def run_distillation(
     max_new_tokens: int,
     settings: TrainingSettings,
     progress: Progress,
+    retain: Retain = NO_RETAIN,
 ) -> tuple[dict[str, Any], dict[str, Estimate]]:
     """Learn to answer as under `system` without it; return the facts, and how far from the teacher held-out answers are.
 
@@ -91,8 +95,10 @@ def run_distillation(
     trainee = make_trainee(loaded, settings)
     for own in (examples, held_out):
         _check(trainee, own, system, max_new_tokens)
+    retained = retain.read(trainee)
     asked = {
         **settings.asked(),
+        **retain.asked(),
         "verb": "train distil",
         "system": system,
         "data": file_digest(data),
@@ -113,7 +119,9 @@ def run_distillation(
         with scaled(trainee.model, 0.0):
             distances["base model"] = distance("held-out rows, base model")
 
-    result = train_stage(trainee, stage, partial(_train, trainee, rows, teacher_head, settings.dials(), progress))
+    result = train_stage(
+        trainee, stage, partial(_train, trainee, rows, retained, teacher_head, settings.dials(), progress)
+    )
     if held_out:
         distances["distilled"] = distance("held-out rows, trained model")
     card = plain_card(settings.model, f"Context distillation on {len(examples)} rows")
@@ -128,6 +136,7 @@ def run_distillation(
         "answers": "the rows'" if examples[0].answers else f"the teacher's own: {out / ANSWERS}",
         "teacher": teacher,
         **said,
+        **retained.facts(),
         "tokens": n_tokens,
         "supervised tokens": sum(len(t.answers[0]) for t in rows.student),
         "steps": len(result.steps),
@@ -140,13 +149,20 @@ def run_distillation(
 
 
 def _train(
-    trainee: Trainee, rows: _Rows, teacher_head: Head, dials: TrainSettings, progress: Progress, folder: Path
+    trainee: Trainee,
+    rows: _Rows,
+    retained: Retained,
+    teacher_head: Head,
+    dials: TrainSettings,
+    progress: Progress,
+    folder: Path,
 ) -> TrainResult:
     teacher = _teacher_states(trainee, rows.teacher, folder / "teacher", progress)
     nothing = [False] * len(rows.student)
     with packed(trainee.model):
         states = freeze_states(trainee.model, rows.student, trainee.first_layer, nothing, folder, progress)
     task = distillation_task(rows.student, states, teacher, trainee.head, teacher_head)
+    task = retaining(trainee, retained, task, folder, progress)
     return fit(trainee.model, task, dials, folder, progress, "distillation")
 
 

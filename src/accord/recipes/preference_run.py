@@ -18,6 +18,7 @@ from accord.models.tree import Tree
 from accord.objectives.pairs import Pairs
 from accord.recipes.held_out import HeldOut, measure, preference_accuracy, read_held_out
 from accord.recipes.reporting import machine_facts
+from accord.recipes.retain import NO_RETAIN, Retain
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import (
     PairObjective,
@@ -47,6 +48,7 @@ def run_preferences(
     settings: TrainingSettings,
     drop: bool,
     progress: Progress,
+    retain: Retain = NO_RETAIN,
 ) -> tuple[dict[str, Any], HeldOut | None]:
     """Train on comparisons by an objective on pairs; measure preference accuracy on held-out ones.
 
@@ -64,10 +66,12 @@ def run_preferences(
     trees = pair_trees(trainee.chat, given.comparisons)
     ids = [c.id for c in given.comparisons]
     check_window(trees, loaded, ids)
+    retained = retain.read(trainee)
     asked = {
         **settings.asked(),
         "verb": f"train {name}",
         **options,
+        **retain.asked(),
         "data": file_digest(data),
         "dev": file_digest(dev) if dev else "",
     }
@@ -99,9 +103,11 @@ def run_preferences(
             folder,
             progress,
             preference if objective.uses_preference else None,
+            retained,
         ),
     )
     facts |= {
+        **retained.facts(),
         "steps": len(result.steps),
         "skipped steps": result.skipped,
         "seconds": round(result.seconds, 1),

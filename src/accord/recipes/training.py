@@ -34,9 +34,11 @@ from accord.resolve import resolve, with_options
 from accord.runs.folder import Stage, open_run
 from accord.train.checkpoint import restore_weights
 from accord.train.imitation import common_onsets, refusal_forks, sft_task
+from accord.train.mixture import Mixture
 from accord.train.offline import TrainResult, TrainSettings, fit, read_result
 from accord.train.parallel import is_main, kept, main_first, wait
 from accord.train.preferences import answer_logps, preference_task
+from accord.train.retained import NOTHING_RETAINED, Retained
 from accord.train.states import forget_states, freeze_states
 from accord.types import Comparison, Demonstration, Message, Progress
 
@@ -192,6 +194,15 @@ def reference_head(trainee: Trainee) -> Head:
     return value_of(weight.detach()).to(trainee.compute, copy=True)
 
 
+def retaining(trainee: Trainee, retained: Retained, task: Mixture, folder: Path, progress: Progress) -> Mixture:
+    """Return a task with the retain term beside it: the base model is the model as it is now, before training."""
+    if not retained.trees:
+        return task
+    base_head = reference_head(trainee)
+    model, first_layer = trainee.model, trainee.first_layer
+    return retained.beside(task, model, first_layer, trainee.head, base_head, folder / "retained", progress)
+
+
 def matched_rows(demonstrations: Sequence[Demonstration]) -> list[list[int]]:
     """Return the rows by pair, a row without a pair alone.
 
@@ -266,6 +277,7 @@ def train_on_pairs(
     folder: Path,
     progress: Progress,
     preference: Tensor | None = None,
+    retained: Retained = NOTHING_RETAINED,
 ) -> TrainResult:
     """Prefer one answer to another, from the model as it is now, which is its own reference."""
     head = trainee.head
@@ -277,6 +289,7 @@ def train_on_pairs(
             compute = partial(answer_logps, trainee.model, trees, states, head, progress, stage)
             ref_logps = kept(folder / "reference.safetensors", compute)
     task = preference_task(trees, states, head, ref_logps, objective.loss, preference, objective.name)
+    task = retaining(trainee, retained, task, folder, progress)
     return fit(trainee.model, task, dials, folder, progress, objective.name.upper().replace("_", " "))
 
 

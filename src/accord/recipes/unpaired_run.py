@@ -15,11 +15,13 @@ from accord.models.packed import packed
 from accord.models.tree import Tree
 from accord.objectives.kto import kto
 from accord.recipes.reporting import machine_facts
+from accord.recipes.retain import NO_RETAIN, Retain
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import (
     check_window,
     make_trainee,
     plain_card,
+    retaining,
     save_model,
     start_stage,
     train_stage,
@@ -42,6 +44,7 @@ def run_kto(
     settings: TrainingSettings,
     drop: bool,
     progress: Progress,
+    retain: Retain = NO_RETAIN,
 ) -> dict[str, Any]:
     """Train on marked answers; the reference is the model that training starts from.
 
@@ -55,8 +58,9 @@ def run_kto(
     trees = [Tree(r.prompt, (r.answer,)) for r in rendered]
     check_window(trees, loaded, [r.id for r in ratings])
     others = mismatched_trees(trees, window(loaded.model))
+    retained = retain.read(trainee)
     options = {"beta": beta, "desirable_weight": desirable_weight, "undesirable_weight": undesirable_weight}
-    asked = {**settings.asked(), "verb": "train kto", **options, "data": file_digest(data)}
+    asked = {**settings.asked(), "verb": "train kto", **options, **retain.asked(), "data": file_digest(data)}
     reference = f"the starting model, {settings.model}"
     stage = start_stage(out, asked, {**machine_facts(trainee), "reference": reference}, "kto", loaded)
 
@@ -81,6 +85,7 @@ def run_kto(
             objective=partial(kto, beta=beta, desirable_weight=desirable_weight, undesirable_weight=undesirable_weight),
         )
         task = Mixture(trees, [0] * len(trees), (part,), states)
+        task = retaining(trainee, retained, task, folder, progress)
         return fit(trainee.model, task, settings.dials(), folder, progress, "KTO")
 
     result = train_stage(trainee, stage, train)
@@ -90,6 +95,7 @@ def run_kto(
         "desirable": sum(r.desirable for r in ratings),
         "undesirable": sum(not r.desirable for r in ratings),
         "reference": reference,
+        **retained.facts(),
         "steps": len(result.steps),
         "skipped steps": result.skipped,
         "seconds": round(result.seconds, 1),
