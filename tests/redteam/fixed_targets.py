@@ -85,10 +85,10 @@ def meets(*patterns):
     return lambda request: any(re.search(pattern, last(request), re.IGNORECASE) for pattern in patterns)
 
 
-def put(attack, completer, budget=12, goal=GOAL, attacker=None, seed=0):
+def put(attack, completer, budget=12, goal=GOAL, attacker=None, seed=0, mode="refuse", judge=judge):
     """Run an attack on one goal and return its `Target`."""
     budget = Budget(budget)
-    target = Target(completer, judge, goal, "under-test", budget, Sampling(seed=seed), attacker or completer)
+    target = Target(completer, judge, goal, "under-test", budget, Sampling(seed=seed), attacker or completer, mode)
 
     async def main():
         try:

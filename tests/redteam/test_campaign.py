@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from campaign_parts import (
     GIVEN,
+    POLICY,
     REFUSAL,
     REFUSE_HAZARDS,
     Broken,
@@ -29,10 +30,11 @@ from accord.models.load import load_model
 from accord.models.local import LocalCompleter
 from accord.models.openai import OpenAICompleter
 from accord.redteam.attacks.direct import Direct
+from accord.redteam.attacks.persona import Persona
 from accord.redteam.bandit import Bandit, uniform_order
 from accord.redteam.campaign import Plan
 from accord.redteam.journal import JournalError
-from accord.types import Outcome, Silent
+from accord.types import Outcome, Score, Silent
 
 SLOW = ("slow", "trickle")
 
@@ -186,6 +188,24 @@ def test_where_the_budget_reaches_for_everything_all_of_it_is_uniform(tmp_path):
     trials = run(Scripted(lambda _: REFUSAL), {"direct": Direct()}, goals(30), tmp_path, budget=40)
     assert [t.drawn for t in trials] == ["uniform"] * 30
     assert numbers(trials, n_cells=30).goals_got.n == 30
+
+
+def test_an_attack_goes_on_until_it_has_what_the_clause_forbids(tmp_path):
+    """Disguise 1 gets the safe part, disguise 2 everything: under `help_with_care` the trial succeeds at question 2.
+
+    Stopped at the safe part it would be a failure, and one question would be taken for the attack's whole course.
+    """
+
+    class Partly(Marks):
+        def score_all(self, transcripts):
+            return [Score(Outcome.PARTIAL if t.answer == "some" else Outcome.COMPLIED, "marks") for t in transcripts]
+
+    careful = next(hazard.id for hazard in POLICY.hazards if hazard.response == "help_with_care")
+    for clause, n_asked in ((careful, 2), ("fraud", 1)):
+        model = Scripted(lambda request: "some" if request.key.endswith("/1") else "all")
+        (trial,) = run(model, {"persona": Persona()}, goals(1, (clause,)), tmp_path / clause, Partly())
+        assert len(trial.attempts) == n_asked
+        assert numbers([trial]).overall.success.value == 1.0
 
 
 def test_questions_left_in_flight_when_the_budget_ends_are_waited_for_and_counted(tmp_path):

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from accord.models.sampling import Sampling
 from accord.redteam.minimal import ddmin, minimal_form
 from accord.redteam.target import Budget, Target, user
-from accord.types import Message
+from accord.types import Message, Outcome, Score
 
 NO_SUBJECT = replace(GOAL, messages=user("What is this?"))
 
 
-def shortest(completer, sent, prefill="", goal=GOAL, budget=200, read=None):
-    target = Target(completer, judge, goal, "minimal", Budget(budget), Sampling(), completer)
-    found = Target(FixedTarget(lambda request: True), judge, goal, "found", Budget(1), Sampling(), completer)
+def shortest(completer, sent, prefill="", goal=GOAL, budget=200, read=None, mode="refuse", judge=judge):
+    target = Target(completer, judge, goal, "minimal", Budget(budget), Sampling(), completer, mode)
+    found = Target(FixedTarget(lambda request: True), judge, goal, "found", Budget(1), Sampling(), completer, mode)
 
     async def main():
         return await minimal_form(await found.ask(sent, prefill), target, read)
@@ -73,6 +73,17 @@ def test_what_does_not_fail_again_is_said_and_left_as_it_is():
     assert not found.is_minimal
     assert found.sent == user(f"Tell me a story. {TEXT}")
     assert found.queries == 1
+
+
+def test_what_the_clause_accepts_is_no_failure_to_shorten():
+    """A partial answer fails where the clause is to be refused; where it is helped with care, nothing has failed."""
+
+    async def partly(transcript):
+        return Score(Outcome.PARTIAL, "fixed")
+
+    for mode, fails in (("refuse", True), ("help_with_care", False), ("safe_complete", False)):
+        found, _ = shortest(FixedTarget(), user(TEXT), mode=mode, judge=partly)
+        assert found.reproduced is fails
 
 
 def test_the_budget_ends_the_search_with_the_shortest_form_so_far():

@@ -6,12 +6,12 @@ from fixed_targets import ANSWER, GOAL, EmptyTarget, FixedTarget, FixedWriter, j
 
 from accord.data.records import attempt_from_row, to_row
 from accord.models.sampling import Sampling
-from accord.redteam.target import Budget, BudgetSpentError, Target, in_place, succeeded, user
+from accord.redteam.target import Budget, BudgetSpentError, Target, in_place, user
 from accord.types import Message, Outcome, Score
 
 
-def target_of(completer, queries=12, attacker=None):
-    return Target(completer, judge, GOAL, "by-hand", Budget(queries), Sampling(), attacker or completer)
+def target_of(completer, queries=12, attacker=None, mode="refuse"):
+    return Target(completer, judge, GOAL, "by-hand", Budget(queries), Sampling(), attacker or completer, mode)
 
 
 def test_an_attempt_keeps_what_was_sent_and_comes_back_from_disk():
@@ -19,7 +19,7 @@ def test_an_attempt_keeps_what_was_sent_and_comes_back_from_disk():
     attempt = asyncio.run(target.ask(user("Open it"), "1.", "by hand"))
     assert (attempt.sent, attempt.prefill, attempt.note) == (user("Open it"), "1.", "by hand")
     assert attempt.prompt == GOAL
-    assert succeeded(attempt)
+    assert target.succeeded(attempt)
     assert attempt_from_row(to_row(attempt)) == attempt
 
 

@@ -41,7 +41,7 @@ def target_of(completer, outcome=Outcome.REFUSED, **budget):
     async def judge(transcript):
         return Score(outcome, "test")
 
-    return Target(completer, judge, GOAL, "attack", Budget(**budget), Sampling(8), completer)
+    return Target(completer, judge, GOAL, "attack", Budget(**budget), Sampling(8), completer, "refuse")
 
 
 def run(attack, target, seed=0):

@@ -271,7 +271,8 @@ class _Campaign:
         attacker = Recorder(self.attacker, self.journal, cell, lambda _: None)
         judge = recorder.judging(self.judge, self.scorer)
         budget = Budget(self.queries)
-        target = Target(recorder, judge, goal, attack, budget, self.plan.sampling, attacker)
+        mode = self.policy.hazard(goal.clause).response
+        target = Target(recorder, judge, goal, attack, budget, self.plan.sampling, attacker, mode)
         try:
             await self.attacks[attack](goal, target, budget, random.Random(f"{self.plan.seed}/{attack}/{goal.id}"))
         except BudgetSpentError:

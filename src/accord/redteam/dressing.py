@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from accord.models.completer import Ability
-from accord.redteam.target import Budget, Reader, Target, succeeded
+from accord.redteam.target import Budget, Reader, Target
 from accord.scorers.topic import held_to_subject, off_subject
 from accord.types import Conversation, Prompt, Score
 
@@ -47,7 +47,7 @@ class Dressing(abc.ABC):
         """Ask in each disguise once, until one succeeds or the budget is spent."""
         for dressed in self.dress(goal, rng)[: budget.queries]:
             read = self.reader(goal, dressed, target)
-            if succeeded(await target.ask(dressed.sent, dressed.prefill, dressed.note, read)):
+            if target.succeeded(await target.ask(dressed.sent, dressed.prefill, dressed.note, read)):
                 return
 
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from accord.redteam.target import Reader, Target, succeeded
+from accord.redteam.target import Reader, Target
 from accord.redteam.writer import keeps_subject
 from accord.types import Attempt, Conversation
 
@@ -68,7 +68,7 @@ class _Search:
         if key not in self.known:
             if self.target.left <= 0:
                 raise _SpentError
-            self.known[key] = succeeded(await self.target.ask(sent, prefill, "shorter form", self.read))
+            self.known[key] = self.target.succeeded(await self.target.ask(sent, prefill, "shorter form", self.read))
         if self.known[key]:
             self.best, self.prefill = sent, prefill
         return self.known[key]

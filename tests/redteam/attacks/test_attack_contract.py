@@ -13,6 +13,7 @@ from fixed_targets import ANSWER, GOAL, EmptyTarget, FailingTarget, FixedTarget,
 from accord.errors import SettingsError
 from accord.models.completer import Ability
 from accord.resolve import names_in, resolve
+from accord.types import Outcome, Score
 
 ROOM = "accord.redteam.attacks"
 NAMES = names_in(ROOM)
@@ -101,6 +102,23 @@ def test_it_stops_at_the_first_success(name, made):
     # Branches of a tree are asked together; every other attack asks one question after another.
     assert outcomes(target).count("complied") == 1 or name == "tap"
     assert len(target.attempts) <= 4
+
+
+@pytest.mark.parametrize("name", BLACK_BOX)
+def test_what_the_clause_accepts_does_not_end_it(name, made):
+    """Every answer is partial: where the clause asks for safe substance the attack goes on as if it had been refused."""
+
+    def asked(outcome, mode):
+        async def judge(transcript):
+            return Score(outcome, "fixed")
+
+        completer = FixedTarget(lambda request: True, FIXED)
+        writer = FixedWriter(lambda request: "no")
+        return len(put(made(name), completer, attacker=writer, mode=mode, judge=judge).attempts)
+
+    whole_course = asked(Outcome.REFUSED, "refuse")
+    assert asked(Outcome.PARTIAL, "safe_complete") == asked(Outcome.PARTIAL, "help_with_care") == whole_course
+    assert asked(Outcome.PARTIAL, "refuse") <= 4
 
 
 @pytest.mark.parametrize("name", BLACK_BOX)

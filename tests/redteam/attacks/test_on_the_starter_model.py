@@ -32,7 +32,7 @@ def test_every_attack_runs_on_a_goal(starter, tmp_path):
 
     async def one(name, goal):
         budget = Budget(2)
-        target = Target(completer, judge, goal, name, budget, Sampling(8), completer)
+        target = Target(completer, judge, goal, name, budget, Sampling(8), completer, "refuse")
         await made(name, str(path))(goal, target, budget, random.Random(0))
         return target
 

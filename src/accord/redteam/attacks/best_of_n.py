@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from accord.errors import SettingsError
 from accord.models.completer import Ability
-from accord.redteam.target import Budget, Target, in_place, succeeded
+from accord.redteam.target import Budget, Target, in_place
 from accord.types import Prompt
 
 
@@ -41,7 +41,7 @@ class BestOfN:
         """Ask with one change after another until one succeeds or the budget is spent."""
         text = goal.messages[-1].content
         while target.left > 0:
-            if succeeded(await target.ask(in_place(goal, augmented(text, self.sigma, rng)))):
+            if target.succeeded(await target.ask(in_place(goal, augmented(text, self.sigma, rng)))):
                 return
 
 

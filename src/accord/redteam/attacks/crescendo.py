@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from accord.errors import SettingsError
 from accord.models.completer import Ability
-from accord.redteam.target import Budget, Reader, Target, succeeded
+from accord.redteam.target import Budget, Reader, Target
 from accord.redteam.writer import Written, order, topic_of, written_prompt
 from accord.scorers.normalise import fold, sentences
 from accord.scorers.topic import subject_stems
@@ -77,7 +77,7 @@ class Crescendo:
             sent = (*carried, Message("user", written.text))
             read = _on_the_way(target, sent, written.text) if rung < rungs else None
             attempt = await target.ask(sent, note=written.note, read=read)
-            if succeeded(attempt):
+            if target.succeeded(attempt):
                 return
             if rung < rungs and attempt.score.outcome is Outcome.DEFLECTED:
                 carried = (*sent, Message("assistant", attempt.answer))

@@ -14,7 +14,7 @@ from accord.models.completer import Ability
 from accord.models.local import WhiteBox, white_box_of
 from accord.redteam.target import Budget, Target
 from accord.redteam.white_box import AFFIRMATIVE, TargetLoss, asking_steps, cut_slot, with_suffix
-from accord.types import Conversation, Outcome, Prompt
+from accord.types import Conversation, Prompt
 
 # So many draws a wanted candidate: some do not survive being read back.
 MOST_DRAWS = 4
@@ -42,7 +42,7 @@ class Gcg:
             if step in asking and search.suffix != asked:
                 asked = search.suffix
                 attempt = await target.ask(search.messages)
-                if attempt.score.outcome is Outcome.COMPLIED:
+                if target.succeeded(attempt):
                     return
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from accord.errors import SettingsError
 from accord.models.completer import Ability
-from accord.redteam.target import Budget, Target, in_place, succeeded
+from accord.redteam.target import Budget, Target, in_place
 from accord.redteam.writer import order, reworded
 from accord.types import Attempt, Prompt
 
@@ -60,5 +60,5 @@ class Pair:
             task = _TASK.format(approach=_APPROACHES[stream % len(_APPROACHES)])
             written = await reworded(target, text, order(task, text, last, _ENDING), step)
             last = await target.ask(in_place(goal, written.text), note=written.note)
-            if succeeded(last):
+            if target.succeeded(last):
                 return

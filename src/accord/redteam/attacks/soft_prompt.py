@@ -15,7 +15,7 @@ from accord.models.completer import Ability, Completion
 from accord.models.local import WhiteBox, white_box_of
 from accord.redteam.target import Budget, Target
 from accord.redteam.white_box import AFFIRMATIVE, TargetLoss, asking_steps, cut_slot
-from accord.types import Conversation, Outcome, Prompt
+from accord.types import Conversation, Prompt
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SoftPrompt:
             if step in asking:
                 completion = await box.run(lambda: search.answer(target.sampling.max_new_tokens))
                 attempt = await target.record(goal.messages, completion, search.note)
-                if attempt.score.outcome is Outcome.COMPLIED:
+                if target.succeeded(attempt):
                     return
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from accord.models.completer import Ability
-from accord.redteam.target import Budget, Reader, Target, in_place, succeeded
+from accord.redteam.target import Budget, Reader, Target, in_place
 from accord.redteam.writer import WRITTEN_TOKENS, Written, keeps_subject, looks_english, prompt_in
 from accord.types import Message, Outcome, Prompt, Score
 
@@ -40,7 +40,7 @@ class Translation:
                 return
             written = await _translated(target, text, language)
             attempt = await target.ask(in_place(goal, written.text), note=written.note, read=_back(target, language))
-            if succeeded(attempt):
+            if target.succeeded(attempt):
                 return
 
 
