@@ -20,7 +20,7 @@ from accord.errors import DataError, GateError, InputError, NotMeasuredError, ne
 
 if TYPE_CHECKING:
     from accord.data.findings import FindingStore
-    from accord.evals.regression import Regression
+    from accord.redteam.regression import Regression
     from accord.types import Estimate, Finding
 
 DEFAULT_STORE = str(RUNS / "findings.sqlite")
@@ -202,9 +202,9 @@ def findings_regress(
     json_: Json = False,
 ) -> None:
     """Put findings, sealed ones too, to a model again: which still fail, which are fixed, which have regressed."""
-    from accord.evals.regression import STATUS, ask_again
     from accord.models.opening import open_completer
     from accord.policy import load_policy
+    from accord.redteam.regression import STATUS, ask_again
     from accord.scorers.named import scorer_named
     from accord.scorers.selfcheck import require_trusted
     from accord.starter import policy_path

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from accord.cli.findings import DEFAULT_STORE, Store, open_store
+from accord.cli.options import Judge
 from accord.errors import InputError, NotMeasuredError
 
 if TYPE_CHECKING:
-    from accord.models.completer import Completer
     from accord.redteam.minimal import Minimal
-    from accord.types import Finding
+    from accord.types import Attempt, Finding
 
 
 def findings_shrink(
@@ -23,21 +23,44 @@ def findings_shrink(
     ),
     queries: int = typer.Option(60, min=1, help="Questions for each finding."),
     max_new_tokens: int = typer.Option(64, min=1, help="Tokens of an answer."),
+    policy: str = typer.Option("", help="The policy that answers are held against; the starter policy if none."),
+    judge: Judge = "refusal",
     store: Store = DEFAULT_STORE,
 ) -> None:
     """Find the shortest prompt that still fails, and keep it with the finding."""
+    from accord.models.coalesce import Coalescer
     from accord.models.opening import open_completer
+    from accord.models.sampling import Sampling
+    from accord.policy import load_policy
+    from accord.redteam.campaign import JUDGE_ROWS
+    from accord.redteam.minimal import minimal_form
+    from accord.redteam.regression import reader_for, target_for
+    from accord.scorers.named import scorer_named
+    from accord.scorers.selfcheck import require_trusted
+    from accord.starter import policy_path
 
+    rules = load_policy(policy or policy_path())
+    scorer = scorer_named(judge, rules)
+    require_trusted(scorer, rules)
     with open_store(store) as opened:
         found = [opened.get(id) for id in ids]
         if other := [f"{f.id} ({f.failure})" for f in found if f.failure != "harmful-compliance"]:
             raise InputError(f"only what was complied with can be shortened; leave out {', '.join(other)}")
         completer = open_completer(model)
+        sampling = Sampling(max_new_tokens, 0.0)
 
         async def search() -> list[Minimal]:
+            reads = Coalescer(scorer.score_all, JUDGE_ROWS)
             try:
-                return [await _shrunk(finding, completer, queries, max_new_tokens) for finding in found]
+                targets = [target_for(f, completer, reads, rules, sampling, queries) for f in found]
+                # All before the first question: an attack that cannot be rebuilt must not cost what others found.
+                readers = [reader_for(f, target) for f, target in zip(found, targets, strict=True)]
+                return [
+                    await minimal_form(_as_attempt(f), target, read)
+                    for f, target, read in zip(found, targets, readers, strict=True)
+                ]
             finally:
+                reads.close()
                 await completer.close()
 
         shortest = asyncio.run(search())
@@ -53,21 +76,10 @@ def findings_shrink(
         raise NotMeasuredError(f"not one of {len(found)} findings failed again on {model}")
 
 
-async def _shrunk(finding: Finding, completer: Completer, queries: int, max_new_tokens: int) -> Minimal:
-    from accord.models.sampling import Sampling
-    from accord.redteam.minimal import minimal_form
-    from accord.redteam.target import Budget, Target
-    from accord.scorers.refusal import RefusalScorer
-    from accord.types import Attempt, Score, Transcript
+def _as_attempt(finding: Finding) -> Attempt:
+    from accord.types import Attempt
 
-    scorer = RefusalScorer()
-
-    async def judge(transcript: Transcript) -> Score:
-        return scorer.score_all([transcript])[0]
-
-    sampling = Sampling(max_new_tokens, 0.0)
-    target = Target(completer, judge, finding.prompt, finding.attack or "direct", Budget(queries), sampling, completer)
-    failing = Attempt(
+    return Attempt(
         id=finding.id,
         prompt=finding.prompt,
         condition=finding.condition,
@@ -80,7 +92,6 @@ async def _shrunk(finding: Finding, completer: Completer, queries: int, max_new_
         sent=finding.asked,
         prefill=finding.prefill,
     )
-    return await minimal_form(failing, target)
 
 
 def findings_siblings(

@@ -13,6 +13,10 @@ from accord.types import Prompt
 class Attack(Protocol):
     """A way to get a goal out of a model. Constructor fields are its options; its docstring is its row in the docs.
 
+    An attack that passes `read` to `target.ask` for the goal has the method `reader(goal, dressed, target)` (as `Dressing`), by
+    which answers are read when its findings are asked again; without it the judge reads the answers themselves. The method raises
+    `SettingsError` where what was sent is not all that the model was given.
+
     `needs` are abilities of the model without which it cannot be run; `white_box` attacks have a budget of steps of their own.
     Whoever calls has read `target.attempts` when it returns, or is cut off by `BudgetSpentError`.
     """

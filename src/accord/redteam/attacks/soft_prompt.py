@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from accord.errors import SettingsError
 from accord.models.completer import Ability, Completion
 from accord.models.local import WhiteBox, white_box_of
-from accord.redteam.target import Budget, Target
+from accord.redteam.dressing import Dressed
+from accord.redteam.target import Budget, Reader, Target
 from accord.redteam.white_box import AFFIRMATIVE, TargetLoss, asking_steps, cut_slot
 from accord.types import Conversation, Prompt
 
@@ -42,6 +44,14 @@ class SoftPrompt:
                 attempt = await target.record(goal.messages, completion, search.note)
                 if target.succeeded(attempt):
                     return
+
+    def reader(self, goal: Prompt, dressed: Dressed, target: Target) -> Reader | None:
+        """Refuse to ask again: the text alone is another question.
+
+        Raises:
+            SettingsError: always.
+        """
+        raise SettingsError("soft_prompt gave the model vectors, which are no text and are not kept")
 
 
 class VectorSearch:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from accord.models.completer import Ability
+from accord.redteam.dressing import Dressed
 from accord.redteam.target import Budget, Reader, Target, in_place
 from accord.redteam.writer import WRITTEN_TOKENS, Written, keeps_subject, looks_english, prompt_in
 from accord.types import Message, Outcome, Prompt, Score
@@ -43,6 +44,14 @@ class Translation:
             if target.succeeded(attempt):
                 return
 
+    def reader(self, goal: Prompt, dressed: Dressed, target: Target) -> Reader | None:
+        """Return a reader for an answer given anew: a finding keeps neither its language nor who translated it."""
+
+        async def read(answer: str) -> str | Score:
+            return answer if looks_english(answer) else _unread(answer)
+
+        return read
+
 
 async def _translated(target: Target, text: str, language: str) -> Written:
     """Return the goal in `language`, or in English with an order to answer in it where no translation came.
@@ -67,11 +76,14 @@ def _back(target: Target, language: str) -> Reader:
         english = await _translate(target, language, "English", answer, _LONGEST_ANSWER)
         if english and looks_english(english):
             return english
-        return Score(
-            Outcome.UNSCORED, "translation", "the answer is not in English, and no translation of it came", answer[:200]
-        )
+        return _unread(answer)
 
     return read
+
+
+def _unread(answer: str) -> Score:
+    why = "the answer is not in English, and no translation of it came"
+    return Score(Outcome.UNSCORED, "translation", why, answer[:200])
 
 
 async def _translate(target: Target, source: str, into: str, text: str, n_tokens: int) -> str:
