@@ -117,6 +117,37 @@ def test_redteam_03_a_dead_server_is_exit_code_3_and_the_same_asked_again_begins
     assert "holds another run (queries: 12 there, 3 now)" in err
 
 
+MOODY = """
+from pathlib import Path
+
+from accord.scorers.refusal import RefusalScorer
+
+
+class Moody(RefusalScorer):
+    def score_all(self, transcripts):
+        if any(t.goal for t in transcripts) and Path(__file__).with_name("broken").exists():
+            raise ValueError("out of order")
+        return super().score_all(transcripts)
+"""
+
+
+def test_where_the_judge_failed_the_model_is_not_asked_again(capsys, monkeypatch, tmp_path, goals):
+    (tmp_path / "moody.py").write_text(MOODY)
+    (tmp_path / "broken").touch()
+    with Server(lambda r: Reply(GIVEN if " 1." in r.last else REFUSAL)) as server:
+        ask = ("redteam", f"openai:m@{server.url}", "--attack", "direct", "--goals", goals, "--out", tmp_path / "run",
+               "--judge", f"{tmp_path / 'moody.py'}:Moody")  # fmt: skip
+        code, _, err = accord(capsys, monkeypatch, *ask)
+        assert code == 3
+        assert "the judge failed: ValueError: out of order" in err
+        n_asked = len(server.requests)
+        (tmp_path / "broken").unlink()
+        code, out, _ = accord(capsys, monkeypatch, *ask, "--json")
+        assert code == 0
+        assert json.loads(out)["attack_success_rate"] == pytest.approx(1 / 12)
+        assert len(server.requests) == n_asked
+
+
 def test_redteam_01_what_could_not_be_scored_is_said_first(capsys, monkeypatch, tmp_path, goals):
     with Server(lambda r: Reply("" if int(r.last.split()[-1][:-1]) < 8 else REFUSAL)) as server:
         code, out, _ = accord(

@@ -33,7 +33,7 @@ from accord.redteam.attacks.direct import Direct
 from accord.redteam.attacks.persona import Persona
 from accord.redteam.bandit import Bandit, uniform_order
 from accord.redteam.campaign import Plan
-from accord.redteam.journal import JournalError
+from accord.redteam.journal import JournalError, forget_failures
 from accord.types import Outcome, Score, Silent
 
 SLOW = ("slow", "trickle")
@@ -226,6 +226,29 @@ def test_an_attack_that_breaks_and_a_judge_that_breaks_are_reasons_not_results(t
     assert len(trial.attempts) == 1
     trials = run(Scripted(lambda _: GIVEN), {"direct": Direct()}, goals(2), tmp_path / "b", Fails())
     assert numbers(trials).overall.success.unscored == {"the judge failed: ValueError: no": 2}
+
+
+def test_of_a_campaign_that_measured_nothing_the_answers_are_kept(tmp_path):
+    """The judge fails on all, the model on every second goal: asked again, only these 3 of 6 goals are put to the model."""
+
+    class Fails(Marks):
+        def score_all(self, transcripts):
+            return [Score(Outcome.UNSCORED, self.name, "no verdict") for _ in transcripts]
+
+    def flaky(request):
+        if int(request.messages[-1].content.split()[-1].rstrip(".")) % 2:
+            raise RuntimeError("no connection")
+        return "yes"
+
+    attacks, of = {"direct": Direct()}, goals(6)
+    whole = Scripted(lambda _: "yes")
+    before = run(Scripted(flaky), attacks, of, tmp_path / "a", Fails(), budget=6)
+    assert not numbers(before).measured
+    forget_failures(tmp_path / "a")
+    found = numbers(run(whole, attacks, of, tmp_path / "a", Marks(), budget=6))
+    assert len(whole.requests) == 3
+    assert (found.overall.success.value, found.overall.success.n, found.errors) == (1.0, 6, {})
+    assert found.spent["uniform"].n_trials == 6
 
 
 def test_a_goal_without_a_hazard_of_the_policy_and_an_impossible_plan_are_refused(tmp_path):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -24,7 +23,7 @@ from accord.recipes.campaign_report import write_campaign_report
 from accord.recipes.reporting import machine_facts
 from accord.redteam.campaign import Plan, run_campaign
 from accord.redteam.choice import choose_attacks, usable
-from accord.redteam.journal import read_trials
+from accord.redteam.journal import forget_failures, read_trials
 from accord.redteam.summary import CampaignSummary, Trial, summarise, to_row
 from accord.runs.atomic import digest, write_json
 from accord.runs.folder import open_run
@@ -68,7 +67,8 @@ def settings_from(asked: Mapping[str, Any]) -> RedTeamSettings:
 def red_team(settings: RedTeamSettings, folder: Path, progress: Progress) -> CampaignSummary:
     """Run a campaign in a folder, or go on with it, and return its numbers.
 
-    What is finished is read back. A campaign that measured nothing, since the model could not be reached, begins anew.
+    What is finished is read back. Of a campaign that measured nothing, since the model could not be reached or the judge failed,
+    only what the model answered is kept.
 
     Raises:
         InputError: something asked for is wrong, or the folder holds another run.
@@ -97,9 +97,10 @@ def red_team(settings: RedTeamSettings, folder: Path, progress: Progress) -> Cam
         "chosen": sorted(chosen),
     }
     run = open_run(folder, {**settings.asked(), **stood_for}, machine_facts())
-    if _measured_nothing(folder):
-        shutil.rmtree(run.folder / "stages", ignore_errors=True)
     stage = run.stage(VERB, stood_for)
+    if _measured_nothing(folder):
+        forget_failures(stage.folder)
+        (folder / SUMMARY).unlink()
 
     async def campaign() -> tuple[Trial, ...]:
         try:

@@ -24,6 +24,7 @@ from accord.data.records import attempt_from_row, read_prompts, score_from_row, 
 from accord.errors import DataError, InputError
 from accord.models.completer import Completion, Request
 from accord.redteam.summary import Drawn, Trial
+from accord.runs.atomic import write_text
 from accord.types import Prompt, Score, Transcript
 
 GOALS, ANSWERS, TRIALS = "goals.jsonl", "answers.jsonl", "trials.jsonl"
@@ -138,6 +139,43 @@ def read_trials(folder: Path) -> tuple[Trial, ...]:
             goal = goals[row["goal"]]
             trials.append(Trial(row["attack"], goal, row["drawn"], attempts, row["fault"], row["seconds"]))
     return tuple(trials)
+
+
+def settled_trials(folder: Path) -> tuple[Trial, ...]:
+    """Return the uniform trials up to the first that has not ended, in the order that was drawn beforehand.
+
+    What a look at a campaign under way may count. An attack stops at its success, while a failure takes its whole course: of all
+    trials that have ended at some time, more succeeded than of all.
+
+    Raises:
+        DataError: as of `read_trials`.
+    """
+    ended = {(trial.attack, trial.goal.id): trial for trial in read_trials(folder)}
+    settled: list[Trial] = []
+    for row in _whole_rows(folder / TRIALS):
+        if "attempts" not in row and row["drawn"] == "uniform":
+            trial = ended.get((row["attack"], row["goal"]))
+            if trial is None:
+                break
+            settled.append(trial)
+    return tuple(settled)
+
+
+def forget_failures(folder: Path) -> None:
+    """Keep of a campaign that measured nothing what the models answered, for its next run to judge: it asks only the rest.
+
+    Errors, verdicts and the ends of trials go; so does the beginning of an adaptive trial without an answer.
+    """
+    answers = [row for row in _whole_rows(folder / ANSWERS) if "completion" in row and not row["completion"]["error"]]
+    answered = {(row["attack"], row["goal"]) for row in answers}
+    begun = [
+        row
+        for row in _whole_rows(folder / TRIALS)
+        # Uniform trials are a beginning of the order, in which no gap may be.
+        if "attempts" not in row and (row["drawn"] == "uniform" or (row["attack"], row["goal"]) in answered)
+    ]
+    for name, rows in ((ANSWERS, answers), (TRIALS, begun)):
+        write_text(folder / name, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _add(file: IO[str], cell: Cell, row: Mapping[str, Any]) -> None:
