@@ -54,7 +54,7 @@ def eval_run(folder, right, of=40, suite="gsm8k", unscored=0, policy=""):
 
 
 def campaign_run(folder, outcomes, attack="direct", split="verify", drawn="uniform"):
-    """A campaign of one attack whose trials end so, one goal each."""
+    """A campaign of one attack whose trials end so, the last first, one goal each; None has not ended."""
     folder.mkdir(parents=True)
     asked = {
         "verb": "redteam",
@@ -67,7 +67,8 @@ def campaign_run(folder, outcomes, attack="direct", split="verify", drawn="unifo
     (folder / "manifest.json").write_text(json.dumps({"asked": asked}))
     goals = [prompt("harmful", i, split) for i in range(len(outcomes))]
     with Journal(folder / "stages/redteam", goals) as journal:
-        for goal, outcome in zip(goals, outcomes, strict=True):
+        for goal in goals:
             journal.begin((attack, goal.id), drawn)
+        for goal, outcome in reversed([pair for pair in zip(goals, outcomes, strict=True) if pair[1] is not None]):
             journal.end(Trial(attack, goal, drawn, (attempt(goal, "m", outcome, attack),), "", 0.1))
     return folder

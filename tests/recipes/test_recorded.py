@@ -66,6 +66,19 @@ def test_adaptive_trials_and_goals_that_may_be_trained_on_feed_no_gate(tmp_path)
     assert seen.evaluation.results  # two campaigns are still compared
 
 
+def test_a_look_at_a_campaign_under_way_counts_up_to_its_first_unfinished_trial(tmp_path):
+    """Successes end early: of 6 begun 4 have ended, 3 with success. Up to the third, which has not, 1 of 2 succeeded."""
+    outcomes = [COMPLIED, REFUSED, None, COMPLIED, None, COMPLIED]
+    found = read_recorded(campaign_run(tmp_path / "c", outcomes))
+    assert found.measures["redteam/attack_success"].value == pytest.approx(1 / 2)
+    assert found.so_far()["redteam/attack_success"].n == 2
+    # In the order in which they were drawn, whichever ended first.
+    assert [item.value for item in found.gated["redteam/attack_success"].items] == [1.0, 0.0]
+    assert [item.value for item in found.evaluation.results[0].items] == [1.0, 0.0]
+    none = read_recorded(campaign_run(tmp_path / "d", [None, COMPLIED]))
+    assert none.measures["redteam/attack_success"].value is None
+
+
 def test_a_campaign_of_one_attack_is_one_comparison_and_two_measures(tmp_path):
     found = read_recorded(campaign_run(tmp_path / "c", [COMPLIED, REFUSED]))
     assert [r.metric for r in found.evaluation.results] == ["attack_success"]

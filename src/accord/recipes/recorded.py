@@ -71,12 +71,12 @@ def policy_of(folder: Path) -> Policy:
 
 
 def _read_campaign(run: Run, policy: Policy) -> Recorded:
-    from accord.redteam.journal import TRIALS, read_trials  # loads torch, which rounds and evaluations do without
+    from accord.redteam.journal import TRIALS, settled_trials  # loads torch, which rounds and evaluations do without
 
     stage = run.folder / "stages" / SUITE
     if not (stage / TRIALS).exists():
         raise NotMeasuredError(f"{run.folder} has made no trial yet; ask the same campaign again in that folder")
-    trials, judge = read_trials(stage), str(run.asked.get("judged_by", ""))
+    trials, judge = settled_trials(stage), str(run.asked.get("judged_by", ""))
     results = campaign_results(trials, policy, judge)
     evaluation = Evaluation(
         model=str(run.asked.get("model", "")),
@@ -91,7 +91,9 @@ def _read_campaign(run: Run, policy: Policy) -> Recorded:
     sealed = campaign_results([t for t in trials if t.goal.split == "verify"], policy, judge)
     fresh = {f"{r.suite}/{r.metric}": r for r in sealed}
     none = {
-        f"{SUITE}/{METRIC}": Estimate(None, None, None, 0, "not measured: no goal of the verify split was attacked")
+        f"{SUITE}/{METRIC}": Estimate(
+            None, None, None, 0, "not measured: no trial on a goal of the verify split has ended"
+        )
     }
     return Recorded(run.folder, evaluation, none | {name: estimate(r) for name, r in fresh.items()}, fresh)
 
