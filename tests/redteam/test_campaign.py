@@ -251,6 +251,20 @@ def test_of_a_campaign_that_measured_nothing_the_answers_are_kept(tmp_path):
     assert found.spent["uniform"].n_trials == 6
 
 
+def test_white_box_attacks_have_a_budget_of_steps_of_their_own(tmp_path):
+    given = []
+
+    class Steps(Drip):
+        async def __call__(self, goal, target, budget, rng):
+            given.append((budget.queries, budget.steps))
+
+    run(Scripted(lambda _: ""), {"steps": Steps()}, goals(1), tmp_path / "a", queries=3, white_box_steps=7)
+    run(Scripted(lambda _: ""), {"steps": Steps()}, goals(1), tmp_path / "b", queries=3)
+    assert given == [(3, 7), (3, 50)]
+    with pytest.raises(SettingsError, match="--white-box-steps must be at least 1, not 0"):
+        Plan(white_box_steps=0)
+
+
 def test_a_goal_without_a_hazard_of_the_policy_and_an_impossible_plan_are_refused(tmp_path):
     with pytest.raises(PolicyError, match="no hazard 'frad'; did you mean 'fraud'"):
         run(Scripted(lambda _: ""), {"direct": Direct()}, goals(1, ("frad",)), tmp_path)

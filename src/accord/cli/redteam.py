@@ -24,6 +24,8 @@ ATTACK_HELP = (
 GOALS_HELP = "Harmful prompts (JSONL, as `accord data check` reads them); the starter's of split verify if none."
 SHARE_HELP = "Share of the budget that is drawn uniformly and feeds the rates; a bandit spends the rest."
 
+STEPS_HELP = "Steps of search for each attack that needs the weights, on each goal; they cost no questions."
+
 
 def redteam(
     model: str = typer.Argument(..., help="'starter', a local folder, a run, a hub id, or openai:NAME@URL."),
@@ -31,6 +33,7 @@ def redteam(
     goals: str = typer.Option("", callback=existing, help=GOALS_HELP),
     budget: int = typer.Option(None, help="Questions put to the model in all.", show_default="2000"),
     queries: int = typer.Option(None, help="Questions for each attack on each goal.", show_default="12"),
+    white_box_steps: int = typer.Option(None, help=STEPS_HELP, show_default="50"),
     uniform_share: float = typer.Option(None, help=SHARE_HELP, show_default="0.5"),
     policy: str = typer.Option("", callback=existing, help="A policy document (YAML); the starter policy if none."),
     attacker: str = typer.Option(
@@ -50,6 +53,7 @@ def redteam(
     given: dict[str, Any] = {
         "budget": budget,
         "queries": queries,
+        "white_box_steps": white_box_steps,
         "uniform_share": uniform_share,
         "max_new_tokens": max_new_tokens,
     }

@@ -29,7 +29,7 @@ def write_campaign_report(
         InputError: the folder cannot be written.
     """
     manifest = run.manifest()
-    shown = {name: run.asked.get(name) for name in _SHOWN}
+    shown = {name: run.asked.get(name) for name in (*_SHOWN, *(["white_box_steps"] if white_box else []))}
     evidence = CampaignEvidence(
         title=f"Red team of {summary.model}",
         run_id=run.folder.name,

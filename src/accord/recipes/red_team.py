@@ -58,8 +58,8 @@ class RedTeamSettings:
 
 def settings_from(asked: Mapping[str, Any]) -> RedTeamSettings:
     """Return the settings that a manifest kept."""
-    plan = Plan(**{f.name: asked[f.name] for f in fields(Plan)})
     # Runs of before a setting was there lack it.
+    plan = Plan(**{f.name: asked[f.name] for f in fields(Plan) if f.name in asked})
     own = {f.name: asked[f.name] for f in fields(RedTeamSettings) if f.name != "plan" and f.name in asked}
     return RedTeamSettings(**{**own, "attacks": tuple(own["attacks"])}, plan=plan)
 

@@ -45,6 +45,8 @@ UNREACHABLE_AFTER = 64
 class Plan:
     """What a campaign may spend: questions in all, questions for each attack on each goal, and the uniform share of all.
 
+    `white_box_steps` bounds the search of an attack that has the model's weights, on each goal; its steps are no questions.
+
     Raises:
         SettingsError: a number is out of range; all in one message.
     """
@@ -55,6 +57,7 @@ class Plan:
     seed: int = 0
     max_new_tokens: int = 64
     temperature: float = 0.0
+    white_box_steps: int = Budget().steps
 
     def __post_init__(self) -> None:
         faults = [
@@ -63,6 +66,7 @@ class Plan:
                 ("budget", self.budget),
                 ("queries", self.queries),
                 ("max-new-tokens", self.max_new_tokens),
+                ("white-box-steps", self.white_box_steps),
             )
             if value < 1
         ]
@@ -270,7 +274,7 @@ class _Campaign:
         recorder = Recorder(self.completer, self.journal, cell, self._on_answer)
         attacker = Recorder(self.attacker, self.journal, cell, lambda _: None)
         judge = recorder.judging(self.judge, self.scorer)
-        budget = Budget(self.queries)
+        budget = Budget(self.queries, self.plan.white_box_steps)
         mode = self.policy.hazard(goal.clause).response
         target = Target(recorder, judge, goal, attack, budget, self.plan.sampling, attacker, mode)
         try:
