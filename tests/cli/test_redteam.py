@@ -14,6 +14,7 @@ from openai_server import Reply, Server
 
 from accord.cli.app import main
 from accord.data.records import read_attempts, read_findings, write_records
+from accord.models import opening
 from accord.types import Message, Outcome, Prompt
 
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -146,6 +147,26 @@ def test_where_the_judge_failed_the_model_is_not_asked_again(capsys, monkeypatch
         assert code == 0
         assert json.loads(out)["attack_success_rate"] == pytest.approx(1 / 12)
         assert len(server.requests) == n_asked
+
+
+@pytest.mark.parametrize("down_first", [True, False])
+def test_a_server_that_was_down_for_a_moment_goes_on_with_the_same_attacks(
+    capsys, monkeypatch, tmp_path, goals, down_first
+):
+    """vLLM takes a prefill, which one question finds out: up at one run and down at the other, it is the same campaign."""
+    vllm = not down_first
+    monkeypatch.setattr(opening, "_is_vllm", lambda url: vllm)
+    with Server(lambda _: Reply(REFUSAL)) as server:
+        ask = ("redteam", f"openai:m@{server.url}", "--goals", goals, "--budget", "3", "--queries", "1",
+               "--white-box-steps", "2", "--out", tmp_path / "run")  # fmt: skip
+        assert accord(capsys, monkeypatch, *ask)[0] == 0
+        n_asked = len(server.requests)
+        vllm = not vllm
+        code, _, err = accord(capsys, monkeypatch, *ask)
+        assert (code, len(server.requests)) == (0, n_asked), err
+    asked = json.loads((tmp_path / "run" / "manifest.json").read_text())["asked"]
+    assert ("answer_prefill" in asked["chosen"]) is not down_first
+    assert asked["white_box_steps"] == 2
 
 
 def test_redteam_01_what_could_not_be_scored_is_said_first(capsys, monkeypatch, tmp_path, goals):

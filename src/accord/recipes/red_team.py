@@ -21,12 +21,13 @@ from accord.models.precision import Precision
 from accord.policy import Policy, load_policy
 from accord.recipes.campaign_report import write_campaign_report
 from accord.recipes.reporting import machine_facts
+from accord.redteam.attack import Attack
 from accord.redteam.campaign import Plan, run_campaign
 from accord.redteam.choice import choose_attacks, usable
 from accord.redteam.journal import forget_failures, read_trials
 from accord.redteam.summary import CampaignSummary, Trial, summarise, to_row
 from accord.runs.atomic import digest, write_json
-from accord.runs.folder import open_run
+from accord.runs.folder import MANIFEST, open_run, read_run
 from accord.scorers.calibration_record import load_calibration
 from accord.scorers.named import scorer_named
 from accord.scorers.selfcheck import require_trusted
@@ -85,7 +86,7 @@ def red_team(settings: RedTeamSettings, folder: Path, progress: Progress) -> Cam
     known = load_calibration(scorer)
     completer = open_completer(settings.model, settings.precision)
     attacker = open_completer(settings.attacker, settings.precision) if settings.attacker else completer
-    chosen = usable(attacks, completer, named=bool(settings.attacks))
+    chosen = _going_on_with(attacks, folder) or usable(attacks, completer, named=bool(settings.attacks))
     progress.say(_announcement(settings, goals, sorted(chosen), sorted(attacks.keys() - chosen.keys())))
     # What the names stood for is part of what was asked: other weights or goals under the same name are another run.
     stood_for = {
@@ -150,6 +151,16 @@ def read_goals(file: str, policy: Policy) -> tuple[Prompt, ...]:
         return tuple(prompts)
     hazards = {hazard.id for hazard in policy.hazards}
     return tuple(p for p in prompts if p.clause in hazards)
+
+
+def _going_on_with(attacks: Mapping[str, Attack], folder: Path) -> dict[str, Attack]:
+    """Return those of the attacks that the folder's campaign was begun with; none where it holds no campaign of them.
+
+    What a server can do is learnt from one short question to it: one that is down just now must not make another run of this one.
+    """
+    recorded = read_run(folder).asked.get("chosen", []) if (folder / MANIFEST).exists() else []
+    # In the order of `attacks`, which the order of trials follows.
+    return {name: attack for name, attack in attacks.items() if name in recorded}
 
 
 def _measured_nothing(folder: Path) -> bool:
