@@ -25,6 +25,7 @@ from accord.scorers.keywords import KeywordScorer
 from accord.scorers.labels import LabelledAnswer
 from accord.scorers.refusal import RefusalScorer
 from accord.scorers.remote import RemoteJudge
+from accord.scorers.scorer import UNREACHABLE
 from accord.starter import policy_path, verify_path
 from accord.types import Outcome, Score, Silent
 
@@ -150,7 +151,8 @@ class Counting(RefusalScorer):
         return [Score(Outcome.COMPLIED, self.name) for _ in transcripts]
 
 
-def test_another_scorer_judges_the_same_answers_again_and_the_same_one_does_not(tmp_path):
+def test_another_scorer_judges_the_same_answers_again_and_the_same_one_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(Counting, "calls", 0)
     refusal = run_with(Scripted(), tmp_path).results[0]
     asked = Scripted()
     complied = run_with(asked, tmp_path, scorer=Counting()).results[0]
@@ -158,6 +160,45 @@ def test_another_scorer_judges_the_same_answers_again_and_the_same_one_does_not(
     assert (estimate(refusal).value, estimate(complied).value) == (0.0, 1.0)
     run_with(Scripted(), tmp_path, scorer=Counting())
     assert Counting.calls == 1
+
+
+class Rationed(RefusalScorer):
+    """A judge behind a server that is lost after `n` verdicts; `read` keeps the answers that it was shown."""
+
+    config_hash = "rationed"
+
+    def __init__(self, n):
+        self.n, self.read = n, []
+
+    def score_all(self, transcripts):
+        self.read += transcripts
+        given = [Score(Outcome.REFUSED, self.name)] * len(transcripts[: self.n])
+        lost = Score(Outcome.UNSCORED, self.name, UNREACHABLE, "no connection")
+        return given + [lost] * (len(transcripts) - len(given))
+
+
+def test_where_the_judge_was_out_of_reach_it_is_asked_again_and_only_there(tmp_path):
+    down, back = Rationed(4), Rationed(99)
+    (first,) = run_with(Scripted(), tmp_path, scorer=down).results
+    assert (estimate(first).n, estimate(first).unscored, first.n_errors) == (4, {UNREACHABLE: 2}, 2)
+    (second,) = run_with(Scripted(), tmp_path, scorer=back).results
+    assert (len(down.read), len(back.read)) == (6, 2)
+    assert (estimate(second).n, estimate(second).unscored) == (6, {})
+
+
+def test_a_kill_leaves_what_was_judged(tmp_path, monkeypatch):
+    class Killed(Counting):
+        def score_all(self, transcripts):
+            if Counting.calls == 2:
+                raise RuntimeError("killed")
+            return super().score_all(transcripts)
+
+    monkeypatch.setattr("accord.evals.asking.JUDGED_AT_ONCE", 2)
+    monkeypatch.setattr(Counting, "calls", 0)
+    with pytest.raises(RuntimeError, match="killed"):
+        run_with(Scripted(), tmp_path, scorer=Killed())
+    run_with(Scripted(), tmp_path, scorer=Counting())
+    assert Counting.calls == 3
 
 
 def test_a_judge_with_a_loop_of_its_own_judges_within_an_evaluation(tmp_path):

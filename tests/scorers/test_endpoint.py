@@ -8,8 +8,9 @@ import pytest
 from scripted_judge import harmful
 
 from accord.models.asking import FIRST_WAIT_S, RETRIES
-from accord.scorers.endpoint import INCONSISTENT, NO_VERDICT, UNREACHABLE, EndpointScorer
+from accord.scorers.endpoint import INCONSISTENT, NO_VERDICT, EndpointScorer
 from accord.scorers.review import tally
+from accord.scorers.scorer import UNREACHABLE
 from accord.types import Message, Outcome, Transcript
 
 CASE = {

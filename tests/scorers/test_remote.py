@@ -8,6 +8,7 @@ from accord.policy import load_policy
 from accord.scorers.refusal import RefusalScorer
 from accord.scorers.remote import RemoteJudge
 from accord.scorers.review import tally
+from accord.scorers.scorer import judge_failed
 from accord.starter import policy_path
 from accord.types import Message, Outcome, Transcript
 
@@ -71,6 +72,14 @@ def test_where_the_fallback_has_no_verdict_either_the_first_reason_stands(policy
     assert [(s.outcome, s.reason) for s in judge.score_all([harmful("an answer")])] == [
         (Outcome.UNSCORED, "judge_refused")
     ]
+
+
+def test_where_the_fallback_could_not_be_reached_the_row_is_judged_again(policy):
+    lost = ScriptedJudge(lambda _: Completion("", error="connection reset"), "second")
+    (score,) = RemoteJudge(ScriptedJudge(lambda _: REFUSAL), policy, fallback=lost).score_all([harmful("an answer")])
+    assert judge_failed(score)
+    (score,) = RemoteJudge(ScriptedJudge(lambda _: REFUSAL), policy).score_all([harmful("an answer")])
+    assert not judge_failed(score)
 
 
 @pytest.mark.parametrize(

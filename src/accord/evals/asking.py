@@ -1,7 +1,8 @@
 """Puts a suite's items to a model: many at once, each answer written as it comes, none asked for twice.
 
-A journal (JSON lines) holds what was answered; a request that failed is not in it, and is tried again when the evaluation is
-resumed. What may be read back from a journal is decided by its folder's key (`evaluation`), never here.
+A journal (JSON lines) holds what was answered, and one for each judge what it said of that; a request that failed, to the model
+or to the judge, is in neither, and is tried again when the evaluation is resumed. What may be read back from a journal is decided
+by its folder's key (`evaluation`), never here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from accord.data.records import read_attempts, write_records
+from accord.data.records import score_from_row, score_to_row, write_records
 from accord.errors import AccordError, DataError, ModelError
 from accord.evals.suite import Chosen, Dressed, Given, Problem, Question, Ranked, Recorded, Solved
 from accord.models.completer import Ability, Completer, Completion, Request
@@ -20,11 +21,13 @@ from accord.models.load import window
 from accord.models.local import LocalCompleter
 from accord.models.sampling import Sampling
 from accord.runs.atomic import digest, write_text
-from accord.scorers.scorer import Scorer
+from accord.scorers.scorer import Scorer, judge_failed
 from accord.scorers.topic import held_to_subject
 from accord.types import Attempt, Conversation, Outcome, Progress, Prompt, Score, Transcript, last_user_text
 
 JOURNAL = "answers.jsonl"
+# A kill costs the verdicts of one part; a local judge wants its batches full.
+JUDGED_AT_ONCE = 128
 Asked = Prompt | Question | Problem | Dressed
 
 
@@ -198,24 +201,40 @@ def _scored(
     scorer: Scorer,
     folder: Path,
 ) -> tuple[Attempt, ...]:
-    """Score all answers together, or read the scores back where these answers have been scored by this very scorer."""
+    """Have the answers judged; write the attempts, in the place of what another scorer said of them, and return them."""
     if not prompts:
         return ()
-    answers = {p.id: rows[p.id]["text"] if p.id in rows else None for p in prompts}
-    path = folder / f"attempts-{digest({'scorer': scorer.config_hash, 'answers': answers})[:16]}.jsonl"
-    if path.exists():
-        return tuple(read_attempts(path))
-    answered = [p for p in prompts if p.id in rows]
-    scores = scorer.score_all([_transcript(p, rows[p.id]["text"], before) for p in answered])
-    by_id = {p.id: _held(p, rows[p.id]["text"], score) for p, score in zip(answered, scores, strict=True)}
+    key = digest([scorer.name, scorer.config_hash])[:16]
+    transcripts = {p.id: _transcript(p, rows[p.id]["text"], before) for p in prompts if p.id in rows}
+    scores = _judged(transcripts, scorer, folder / f"verdicts-{key}.jsonl")
+    by_id = {p.id: _held(p, rows[p.id]["text"], scores[p.id]) for p in prompts if p.id in scores}
     attempts = tuple(
         _attempt(p, model, rows.get(p.id, {}), before, sampling, by_id.get(p.id) or _failed(failures[p.id][0]))
         for p in prompts
     )
     for stale in folder.glob("attempts-*.jsonl"):
         stale.unlink()
-    write_records(path, attempts)
+    write_records(folder / f"attempts-{key}.jsonl", attempts)
     return attempts
+
+
+def _judged(transcripts: Mapping[str, Transcript], scorer: Scorer, path: Path) -> dict[str, Score]:
+    """Return a score for each id: what the scorer's journal at `path` holds of this very answer, else what it says now."""
+    journal = Journal(path)
+    answers = {id: digest(transcript.answer) for id, transcript in transcripts.items()}
+    known = {id: journal.rows[id] for id in transcripts if id in journal.rows}
+    scores = {id: score_from_row(row["score"]) for id, row in known.items() if row["answer"] == answers[id]}
+    missing = [id for id in transcripts if id not in scores]
+    try:
+        for start in range(0, len(missing), JUDGED_AT_ONCE):
+            part = missing[start : start + JUDGED_AT_ONCE]
+            for id, score in zip(part, scorer.score_all([transcripts[id] for id in part]), strict=True):
+                scores[id] = score
+                if not judge_failed(score):
+                    journal.add({"id": id, "answer": answers[id], "score": score_to_row(score)})
+    finally:
+        journal.close()
+    return scores
 
 
 def _failed(reason: str) -> Score:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from accord.evals.results import ItemResult
 from accord.evals.suite import Ranked
+from accord.scorers.scorer import judge_failed
 from accord.types import Attempt, Outcome
 
 TIE = "two choices equally likely"
@@ -60,7 +61,7 @@ def prompt_items(
 
     def item(a: Attempt) -> ItemResult:
         assessed = a.score.outcome.assessed
-        error = a.score.outcome is Outcome.ERROR
+        error = a.score.outcome is Outcome.ERROR or judge_failed(a.score)
         reason = "" if assessed else unscored_reason(a)
         value = float(hit(a)) if assessed else None
         # One goal is asked in several disguises: the attempt's id tells them apart.

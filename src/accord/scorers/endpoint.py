@@ -20,11 +20,11 @@ import httpx
 
 from accord.models.asking import FailedError, client_of, refuse_failure, tried
 from accord.scorers.blank import blank
+from accord.scorers.scorer import UNREACHABLE
 from accord.types import Outcome, Score, Transcript
 
 INCONSISTENT = "pass contradicts score"
 NO_VERDICT = "the grader gave no verdict"
-UNREACHABLE = "the grader could not be reached"
 IN_FLIGHT = 16
 TIMEOUT_S = 60.0
 _FLAGS = {"true": True, "false": False}

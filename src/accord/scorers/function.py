@@ -10,6 +10,7 @@ from typing import Any
 
 from accord.resolve import resolve
 from accord.scorers.blank import blank
+from accord.scorers.scorer import FUNCTION_FAILED
 from accord.types import Outcome, Score, Transcript
 
 THRESHOLD = 0.5
@@ -37,7 +38,7 @@ class FunctionScorer:
         try:
             said = self._function(transcript)
         except Exception as error:  # a user's code may raise anything, and the run must go on
-            return Score(Outcome.UNSCORED, self.name, "the function failed", f"{type(error).__name__}: {error}")
+            return Score(Outcome.UNSCORED, self.name, FUNCTION_FAILED, f"{type(error).__name__}: {error}")
         if isinstance(said, Score):
             return said
         if isinstance(said, Outcome):

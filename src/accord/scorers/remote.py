@@ -19,6 +19,7 @@ from accord.policy.rubric import NO, YES, Rubric, rubric
 from accord.policy.schema import Policy
 from accord.scorers.blank import blank
 from accord.scorers.quoting import MARKED, quoted
+from accord.scorers.scorer import judge_failed
 from accord.scorers.verdicts import Problem, Reading, read_verdict, resembles_verdict
 from accord.types import Message, Outcome, Score, Transcript
 
@@ -80,8 +81,8 @@ class RemoteJudge:
             return score
         reply = await self._ask(self._fallback, asked, transcript)
         second = _score(asked, reply, f"judge:{self._fallback.name}")
-        # Where neither has a verdict the first one's reason stands.
-        return score if second.outcome is Outcome.UNSCORED else second
+        # Where neither has a verdict the first one's reason stands, unless the second may yet have one.
+        return score if second.outcome is Outcome.UNSCORED and not judge_failed(second) else second
 
     async def _all(self, transcripts: Sequence[Transcript]) -> list[Score]:
         places = asyncio.Semaphore(IN_FLIGHT)

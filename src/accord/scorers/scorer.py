@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from accord.types import Score, Transcript
+from accord.types import Outcome, Score, Transcript
+
+# Why a row has no verdict where the judge itself failed, and might not another time.
+UNREACHABLE = "the grader could not be reached"
+JUDGE_ERROR = "judge_error"
+FUNCTION_FAILED = "the function failed"
 
 
 class Scorer(Protocol):
@@ -24,3 +29,10 @@ class Scorer(Protocol):
 
     def score_all(self, transcripts: Sequence[Transcript]) -> list[Score]:
         """Return a score a transcript, in order. What cannot be read is `unscored` with a reason; nothing raises for it."""
+
+
+def judge_failed(score: Score) -> bool:
+    """Whether a row has no verdict because its judge failed (a server that is down, a function that raised), not because of what it
+    read. Such a score is never kept as a verdict: the row is judged again.
+    """
+    return score.outcome is Outcome.UNSCORED and score.reason in (UNREACHABLE, JUDGE_ERROR, FUNCTION_FAILED)

@@ -21,6 +21,7 @@ from typing import Any
 from accord.scorers.degenerate import is_empty, without_thoughts
 from accord.scorers.normalise import fold
 from accord.scorers.refusal import read
+from accord.scorers.scorer import JUDGE_ERROR
 from accord.scorers.speech_acts import Act
 
 _RESEMBLES = re.compile(r"\[\s*\[|verdict", re.IGNORECASE)
@@ -36,7 +37,7 @@ class Problem(enum.StrEnum):
     UNPARSED = "judge_unparsed"
     CONTRADICTORY = "judge_contradictory"
     TRUNCATED = "judge_truncated"
-    ERROR = "judge_error"
+    ERROR = JUDGE_ERROR
 
 
 @dataclass(frozen=True, slots=True)
