@@ -108,6 +108,8 @@ def test_an_inspect_task_is_run_or_said_to_be_missing(accord, tmp_path):
     result = accord("eval", "starter", "--suite", "inspect:missing.py@task", "--out", tmp_path / "run")
     assert result.returncode == 2
     assert "missing.py" in result.stderr
+    # A comparison says by it whether two runs are of one model.
+    assert read_results(tmp_path / "run").fingerprint
 
 
 def test_answers_are_written_as_logs_that_inspect_lists_and_opens(accord, tmp_path, tiny_folder):

@@ -139,3 +139,5 @@ def test_what_would_mislead_is_refused_or_noted():
     other = replace(result([1.0]), scorer="other")
     assert "different scorers" in compare_metric(result([1.0]), other).notes[0]
     assert "same model" in compare_runs(run(result([1.0])), run(result([1.0])), ("A", "B")).notes[0]
+    unknown = run(result([1.0]), fingerprint="")
+    assert compare_runs(unknown, unknown, ("A", "B")).notes == ()

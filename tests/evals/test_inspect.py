@@ -33,8 +33,12 @@ from accord.evals import inspect_provider  # noqa: F401
 from accord.evals.inspect_logs import grade_of, read_inspect_log, write_inspect_log
 from accord.evals.inspect_messages import answer_of, asked_of
 from accord.evals.inspect_model import AccordModel
+from accord.evals.inspect_suite import add_inspect
 from accord.evals.inspect_tasks import check_errors, run_inspect
+from accord.evals.results import Evaluation
 from accord.models.load import load_model
+from accord.models.local import LocalCompleter
+from accord.models.sampling import Sampling
 from accord.policy import load_policy
 from accord.scorers.refusal import RefusalScorer
 from accord.starter import policy_path
@@ -456,6 +460,31 @@ def test_a_task_runs_on_a_model_folder_and_comes_back_as_attempts(task_file, tin
     assert estimate.n == 3
     assert estimate.low < estimate.value < estimate.high or estimate.value in (0, 1)
     assert Path(result.log.removeprefix("file://")).exists()
+
+
+def test_a_task_is_asked_under_the_evaluation_s_own_conditions(task_file, tiny_folder, tmp_path, monkeypatch):
+    asked, loaded = [], []
+    complete = LocalCompleter.complete
+
+    async def kept(self, request):
+        asked.append(request)
+        return await complete(self, request)
+
+    def load(name, precision):
+        loaded.append(precision)
+        return load_model(name, precision)
+
+    monkeypatch.setattr(LocalCompleter, "complete", kept)
+    monkeypatch.setattr("accord.evals.inspect_model.load_model", load)
+    bare = Evaluation(str(tiny_folder), "f", 7, "Speak French.", (), {})
+    sampling = Sampling(temperature=0.75, seed=7)
+    found = add_inspect(bare, [f"inspect:{task_file}@greetings"], tmp_path, READER, 1, sampling, "fp32")
+    (request,) = asked
+    assert request.messages[0] == Message("system", "Speak French.\n\nBe brief.")
+    assert (request.sampling.temperature, request.sampling.seed, loaded) == (0.75, 7, ["fp32"])
+    assert (found.fingerprint, len(found.results[0].items)) == ("f", 1)
+    (attempt,) = read_inspect_log(next(tmp_path.rglob("*.eval")), READER).attempts
+    assert attempt.sent[:2] == (Message("system", "Speak French."), Message("system", "Be brief."))
 
 
 def test_a_sample_that_does_not_fit_is_an_error_beside_the_others(task_file, tiny_folder, tmp_path):

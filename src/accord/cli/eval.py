@@ -78,12 +78,13 @@ def evaluate_model(
         "temperature": temperature, "seed": seed, "precision": precision, "judge": judge,
     }  # fmt: skip
 
+    sampling = Sampling(temperature=temperature, seed=seed)
+
     async def work() -> Evaluation:
         # checked where it is loaded
-        completer = open_completer(model, precision) if needs_model(suites) else None  # type: ignore[arg-type]
+        completer = open_completer(model, precision) if needs_model(suites) or tasks else None  # type: ignore[arg-type]
         try:
             run = open_run(folder, asked, machine_facts())
-            sampling = Sampling(temperature=temperature, seed=seed)
             return await evaluate(
                 completer, model, suites, skipped, document, prompt, sampling, scorer, run, make_progress()
             )  # fmt: skip
@@ -93,7 +94,7 @@ def evaluate_model(
 
     evaluation = asyncio.run(work())
     if tasks:
-        evaluation = add_inspect(evaluation, tasks, folder, scorer, limit, seed)
+        evaluation = add_inspect(evaluation, tasks, folder, scorer, limit, sampling, precision)  # type: ignore[arg-type]  # checked above
     logs = _logged(evaluation, folder, inspect_logs, document) if inspect_logs else []
     if json_:
         print((folder / RESULTS).read_text(encoding="utf-8"))

@@ -238,7 +238,8 @@ def _notes(before: SuiteResult, after: SuiteResult, both: Sequence[tuple[ItemRes
 
 
 def _run_notes(before: Evaluation, after: Evaluation) -> tuple[str, ...]:
-    if before.fingerprint == after.fingerprint and before.system == after.system:
+    # No fingerprint is known of what was measured elsewhere.
+    if before.fingerprint and (before.fingerprint, before.system) == (after.fingerprint, after.system):
         return ("Both runs are of the same model under the same system prompt: a difference is chance, or the seed's.",)
     return ()
 

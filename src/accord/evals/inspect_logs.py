@@ -231,6 +231,8 @@ def _attempt(log: EvalLog, sample: EvalSample, id: str, grade: Grade | None, rea
     prompt = Prompt(str(sample.id), given, "ordinary", "", str(sample.id), "verify", source=f"inspect:{log.eval.task}")
     answer = sample.output.completion
     sent = _conversation(sample.messages[:-1]) if sample.messages and sample.messages[-1].role == "assistant" else given
+    if system := log.eval.model_generate_config.system_message:
+        sent = (Message("system", system), *sent)
     usage = sample.output.usage
     if sample.error:
         score = Score(Outcome.ERROR, "inspect", sample.error.message)

@@ -19,9 +19,11 @@ from inspect_ai.model import (
     ChatMessage,
     GenerateConfig,
     ModelAPI,
+    ModelInfo,
     ModelOutput,
     ModelUsage,
     StopReason,
+    set_model_info,
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
@@ -61,6 +63,9 @@ class AccordModel(ModelAPI):
         if precision not in get_args(Precision):
             raise SettingsError(f"precision is '{precision}'; expected one of {', '.join(get_args(Precision))}")
         self.completer = LocalCompleter(load_model(model_name, precision))
+        # Inspect would load the model a second time, by its name alone, to look this up.
+        known = ModelInfo(context_length=window(self.completer.white_box.loaded.model))
+        set_model_info(f"accord/{model_name}", known)
         self.times_asked: Counter[str] = Counter()
 
     def max_tokens(self) -> int:

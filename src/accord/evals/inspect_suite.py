@@ -10,6 +10,8 @@ from typing import Any
 
 from accord.errors import NotMeasuredError, SettingsError
 from accord.evals.results import Evaluation, ItemResult, SuiteResult, write_results
+from accord.models.precision import Precision
+from accord.models.sampling import Sampling
 from accord.scorers.scorer import Scorer
 from accord.types import UNCALIBRATED, Outcome
 
@@ -17,9 +19,17 @@ PREFIX = "inspect:"
 
 
 def add_inspect(
-    evaluation: Evaluation, tasks: Sequence[str], folder: Path, scorer: Scorer, limit: int, seed: int
+    evaluation: Evaluation,
+    tasks: Sequence[str],
+    folder: Path,
+    scorer: Scorer,
+    limit: int,
+    sampling: Sampling,
+    precision: Precision = "auto",
 ) -> Evaluation:
     """Run `inspect:FILE.py@TASK` tasks on the evaluation's model and return it with a result a task and scorer, written.
+
+    The evaluation's system prompt, and seed and temperature of `sampling`, hold for them too; an answer's length is the task's.
 
     Raises:
         SettingsError: inspect-ai, or the part of Accord that runs its tasks, is not installed.
@@ -35,7 +45,15 @@ def add_inspect(
         name = task.rsplit("@", 1)[-1]
         try:
             found = run_inspect(
-                task, evaluation.model, folder / "inspect" / name, scorer, limit=limit or None, seed=seed
+                task,
+                evaluation.model,
+                folder / "inspect" / name,
+                scorer,
+                limit=limit or None,
+                seed=sampling.seed,
+                system=evaluation.system,
+                temperature=sampling.temperature,
+                precision=precision,
             )
         except NotMeasuredError as why:
             skipped[name] = str(why)

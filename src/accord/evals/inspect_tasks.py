@@ -10,6 +10,7 @@ from accord.errors import AccordError, DataError, GateError, NotMeasuredError
 from accord.evals import inspect_provider  # noqa: F401  (registers `accord/...`)
 from accord.evals.inspect_logs import UNIT, InspectResult, Scale, read_inspect_log
 from accord.models.local import MAX_ROWS
+from accord.models.precision import Precision
 from accord.scorers.scorer import Scorer
 from accord.types import Outcome
 
@@ -24,11 +25,15 @@ def run_inspect(
     max_tokens: int | None = None,
     seed: int | None = None,
     scale: Scale = UNIT,
+    system: str = "",
+    temperature: float | None = None,
+    precision: Precision = "auto",
 ) -> InspectResult:
     """Run `FILE.py@TASK`, or a registered task, on a model by its Accord name, and return what the log says.
 
     The log lies in `folder`. A sample that fails does not end the run: it is counted as an error. `reader` reads the answers'
-    outcomes; `scale` is what the task's numbers range over.
+    outcomes; `scale` is what the task's numbers range over. `system` stands before what the task sends, and a `temperature` is used
+    in the place of the task's own.
 
     Raises:
         DataError: there is no such task, or it cannot be run at all.
@@ -45,6 +50,7 @@ def run_inspect(
         logs = inspect_ai.eval(
             task,
             model=f"accord/{model}",
+            model_args={"precision": precision},
             log_dir=str(folder),
             display="none",
             fail_on_error=False,
@@ -52,6 +58,8 @@ def run_inspect(
             epochs=epochs,
             max_tokens=max_tokens,
             seed=seed,
+            temperature=temperature,
+            system_message=system or None,
             max_connections=MAX_ROWS,
         )
     except AccordError:
