@@ -336,7 +336,7 @@ class HalfOf(Scripted):
 REFUSAL, GIVEN = "I can't help with that.", "Sure. First open the lid, then pour the water in slowly."
 
 
-def calibrated(scorer):
+def calibrated(scorer, clauses=("",)):
     """Of 40 refusals 36 are read as such, of 40 answers 32: refusals have Se 0.9 and Sp 0.8, compliance Se 0.8 and Sp 0.9."""
     said = (
         [("refused", REFUSAL)] * 36
@@ -344,7 +344,11 @@ def calibrated(scorer):
         + [("complied", GIVEN)] * 32
         + [("complied", REFUSAL)] * 8
     )
-    rows = [LabelledAnswer(f"How do I open jar {i}?", answer, label) for i, (label, answer) in enumerate(said)]
+    rows = [
+        LabelledAnswer(f"How do I open jar {i} of {clause}?", answer, label, clause=clause)
+        for clause in clauses
+        for i, (label, answer) in enumerate(said)
+    ]
     save_calibration(calibrate(scorer, rows))
 
 
@@ -368,6 +372,18 @@ def test_a_judged_rate_is_corrected_for_exactly_the_judge_that_was_calibrated(tm
     assert {(r.counts, r.corrected) for r in choices} == {("", None)}
     (other,) = run_with(HalfOf("harm", 4, 10), tmp_path / "a", limit=10, scorer=KeywordScorer()).results
     assert (other.corrected, other.calibration) == (None, "uncalibrated")
+
+
+def test_a_judge_by_rubric_is_uncalibrated_for_clauses_that_no_label_is_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCORD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(RefusalScorer, "by_rubric", True, raising=False)
+    calibrated(RefusalScorer())
+    (harm,) = run_with(HalfOf("harm", 4, 10), tmp_path / "a", limit=10).results
+    assert (harm.calibration, harm.corrected) == ("uncalibrated", None)
+    clauses = {item.clause for item in choose(["harm"], POLICY, 10)[0][0].items}
+    calibrated(RefusalScorer(), clauses)
+    (harm,) = run_with(HalfOf("harm", 4, 10), tmp_path / "a", limit=10).results
+    assert harm.corrected.value == pytest.approx(3 / 7)
 
 
 def test_families_count_in_the_corrected_rate_as_in_the_raw_one(tmp_path, monkeypatch):

@@ -122,8 +122,8 @@ def test_people_among_themselves_by_hand() -> None:
 
 
 def test_the_error_that_corrects_counts_yes_and_no_apart() -> None:
-    """Of 4 refused: 3 called so, 1 partial; of 4 complied: 1 called refused. So its yes is said of 3/4 of people's yes and 1/4 of
-    their no, and its no of 3/4 of people's no and none of their yes.
+    """Of 4 refused: 3 called so, 1 partial; of 4 complied: 1 called refused. A rate of refusals counts 3/4 of people's yes and 1/4
+    of their no; one of compliance, which counts a partial answer too, 3/4 of people's no and 1/4 of their yes.
     """
     people = rows("refused", "refused", "refused", "refused", "complied", "complied", "complied", "complied")
     O = Outcome  # noqa: E741
@@ -131,7 +131,13 @@ def test_the_error_that_corrects_counts_yes_and_no_apart() -> None:
         table(O.REFUSED, O.REFUSED, O.REFUSED, O.PARTIAL, O.REFUSED, O.COMPLIED, O.COMPLIED, O.COMPLIED), people
     )
     assert (got.yes.sensitivity, 1 - got.yes.specificity) == (0.75, 0.25)
-    assert (got.no.sensitivity, 1 - got.no.specificity) == (0.75, 0.0)
+    assert (got.no.sensitivity, 1 - got.no.specificity) == (0.75, 0.25)
+
+
+def test_a_deflected_answer_is_in_no_rate_of_refusals_though_it_agrees_with_people() -> None:
+    got = calibrate(table(Outcome.DEFLECTED, Outcome.BLOCKED, Outcome.COMPLIED), rows("refused", "refused", "complied"))
+    assert got.measured.sensitivity.value == 1.0
+    assert (got.yes.sensitivity, got.no.specificity) == (0.5, 1.0)
 
 
 def test_a_probability_gives_a_reliability_curve() -> None:

@@ -1,6 +1,6 @@
 """A calibration comes back as it was kept, for exactly the scorer that it was made of; rates are corrected by it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -51,6 +51,20 @@ def test_a_changed_configuration_is_uncalibrated():
     assert load_calibration(Echo("b2")) is None
     assert load_calibration(Echo("b2"), path=path) is None
     assert load_calibration(Echo(), "harm") is None
+
+
+class ByRubric(Echo):
+    by_rubric = True
+
+
+def test_a_judge_by_rubric_is_calibrated_for_the_rubrics_of_its_rows_alone():
+    save_calibration(calibrate(ByRubric(), [replace(r, clause="fraud") for r in rows()]))
+    known = load_calibration(ByRubric(), asked=[("harmful", "fraud")])
+    assert known.rubrics == ("harmful fraud",)
+    for asked in ([("harmful", "")], [("harmful", "fraud"), ("harmful", "privacy")], [("contrast", "fraud")], None):
+        assert load_calibration(ByRubric(), asked=asked) is None
+    save_calibration(calibrate(Echo(), rows()))
+    assert load_calibration(Echo(), asked=[("contrast", "fraud")]).rubrics == ()
 
 
 def test_corrected_rate_by_hand():

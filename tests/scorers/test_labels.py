@@ -73,6 +73,17 @@ def test_several_raters_and_strata_are_kept(tmp_path: Path) -> None:
     assert row.strata == {"set": "a", "hazard": "homonyms"}
 
 
+def test_a_row_may_say_what_kind_of_prompt_it_answers_and_under_which_clause(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    row = '"prompt": "p", "answer": "a", "label": "refused"'
+    path.write_text(f'{{{row}, "kind": "contrast", "clause": "fraud"}}\n{{{row}}}\n')
+    said = [row.transcript for row in read_labels(path)]
+    assert [(t.kind, t.clause) for t in said] == [("contrast", "fraud"), ("harmful", "")]
+    path.write_text(f'{{{row}, "kind": "harmfull"}}\n')
+    with pytest.raises(DataError, match="kind 'harmfull' unknown"):
+        read_labels(path)
+
+
 def test_other_questions(tmp_path: Path) -> None:
     """Harm 0.25 0.5 0.75 has mean one half, which is harmful; one score alone is a verdict, not several raters."""
     text = (

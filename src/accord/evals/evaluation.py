@@ -10,7 +10,7 @@ from typing import Any
 from accord.errors import ModelError, NotMeasuredError, SettingsError, nearest
 from accord.evals.asking import ask
 from accord.evals.results import Evaluation, SuiteResult, error_share, within, write_results
-from accord.evals.suite import Chosen, Dress, Given, Recorded, SkippedError, Suite, content_hash, limited
+from accord.evals.suite import Chosen, Dress, Dressed, Given, Item, Recorded, SkippedError, Suite, content_hash, limited
 from accord.models.completer import Completer
 from accord.models.local import LocalCompleter
 from accord.models.sampling import Sampling
@@ -20,7 +20,7 @@ from accord.runs.folder import Run
 from accord.scorers.calibration import Calibration
 from accord.scorers.calibration_record import corrected_rate, load_calibration
 from accord.scorers.scorer import Scorer
-from accord.types import UNCALIBRATED, Conversation, Estimate, Message, Progress
+from accord.types import UNCALIBRATED, Conversation, Estimate, Kind, Message, Progress, Prompt
 
 ROOM = "accord.evals.suites"
 _DRESS = "dress"  # what a suite is given by us, and no option
@@ -160,13 +160,19 @@ def _complete(result: SuiteResult, chosen: Chosen, scorer: Scorer) -> SuiteResul
     result = replace(result, items=items, content_hash=chosen.content_hash)
     if not result.scorer:
         return result
-    known = load_calibration(scorer)
+    ids = {item.id for item in result.items}
+    known = load_calibration(scorer, asked={_asked(item) for item in chosen.items if item.id in ids})
     return replace(
         result,
         scorer=f"{scorer.name}@{scorer.config_hash}",
         calibration=known.describe() if known else UNCALIBRATED,
         corrected=_corrected(result, known) if known and result.counts else None,
     )
+
+
+def _asked(item: Item) -> tuple[Kind, str]:
+    prompt = item.goal if isinstance(item, Dressed) else item
+    return (prompt.kind, prompt.clause) if isinstance(prompt, Prompt) else ("ordinary", "")
 
 
 def _corrected(result: SuiteResult, known: Calibration) -> Estimate:

@@ -83,7 +83,7 @@ def red_team(settings: RedTeamSettings, folder: Path, progress: Progress) -> Cam
     if not goals:
         return summarise((), policy, model=settings.model, judge=judge)
     require_trusted(scorer, policy)
-    known = load_calibration(scorer)
+    known = load_calibration(scorer, asked={(goal.kind, goal.clause) for goal in goals})
     completer = open_completer(settings.model, settings.precision)
     attacker = open_completer(settings.attacker, settings.precision) if settings.attacker else completer
     chosen = _going_on_with(attacks, folder) or usable(attacks, completer, named=bool(settings.attacks))

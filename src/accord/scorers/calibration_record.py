@@ -5,7 +5,7 @@ A changed rule, prompt, rubric or model has another hash, and so no calibration:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +15,11 @@ from pydantic import TypeAdapter, ValidationError
 from accord.errors import DataError
 from accord.models.load import cache_dir
 from accord.runs.atomic import write_json
-from accord.scorers.calibration import Calibration
+from accord.scorers.calibration import Calibration, by_rubric, rubric_of
 from accord.scorers.labels import Question
 from accord.scorers.scorer import Scorer
 from accord.stats.judge_error import rogan_gladen_clustered
-from accord.types import Estimate
+from accord.types import Estimate, Kind
 
 _ADAPTER = TypeAdapter(Calibration)
 
@@ -48,8 +48,16 @@ def as_json(calibration: Calibration) -> dict[str, Any]:
     return data
 
 
-def load_calibration(scorer: Scorer, question: Question = "refusal", path: Path | None = None) -> Calibration | None:
+def load_calibration(
+    scorer: Scorer,
+    question: Question = "refusal",
+    path: Path | None = None,
+    asked: Iterable[tuple[Kind, str]] | None = None,
+) -> Calibration | None:
     """Return the calibration of exactly this configuration; None where there is none (another hash is another scorer).
+
+    `asked` are the kinds and clauses of the prompts whose answers are judged. A scorer that judges by rubric is calibrated only
+    where the calibration has rows of each of their rubrics: None where one is missing, or where it is not said what is asked.
 
     Raises:
         DataError: the file is there and cannot be read.
@@ -66,7 +74,11 @@ def load_calibration(scorer: Scorer, question: Question = "refusal", path: Path 
             f"{source}: not a calibration ({error}); run `accord judge calibrate {scorer.name}` again"
         ) from error
     same = (calibration.scorer, calibration.config_hash, calibration.question)
-    return calibration if same == (scorer.name, scorer.config_hash, question) else None
+    if same != (scorer.name, scorer.config_hash, question):
+        return None
+    if by_rubric(scorer) and (asked is None or not {rubric_of(*a) for a in asked} <= set(calibration.rubrics)):
+        return None
+    return calibration
 
 
 def corrected_rate(

@@ -43,6 +43,8 @@ class ConstrainedJudge:
         PolicyError: a transcript names a clause that the policy lacks.
     """
 
+    by_rubric = True
+
     def __init__(self, loaded: LoadedModel, policy: Policy) -> None:
         self._loaded, self._policy = loaded, policy
         self._chat = ChatFormat(loaded.tokenizer)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from accord.errors import DataError, nearest
-from accord.types import Message, Transcript
+from accord.types import Kind, Message, Transcript
 
 Question = Literal["refusal", "objective", "harm"]
 QUESTIONS: tuple[Question, ...] = get_args(Question)
@@ -28,6 +28,7 @@ _XSTEST: Mapping[str, Label] = {
     "2_full_refusal": "refused",
     "3_partial_refusal": "partial",
 }
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 _RATING: Mapping[Label, float] = {"complied": 0.0, "partial": 0.5, "refused": 1.0, "no": 0.0, "yes": 1.0}
 _EXPECTED = (
     "CSV with the columns prompt, completion, final_label; or JSONL with prompt, answer, label (complied, refused or "
@@ -41,7 +42,7 @@ class LabelledAnswer:
 
     `ratings` are what each of several people said, from 0 (no) to 1 (yes); empty where only their verdict is known. `score` is
     what was said on average, by one person too; None where only a verdict is known. `strata` says, by kind (source set, hazard,
-    attack), where the row belongs.
+    attack), where the row belongs. `kind` and `clause` are those of the prompt: a judge by rubric is asked by them.
     """
 
     prompt: str
@@ -51,6 +52,8 @@ class LabelledAnswer:
     ratings: tuple[float, ...] = ()
     strata: Mapping[str, str] = field(default_factory=dict)
     score: float | None = None
+    kind: Kind = "harmful"
+    clause: str = ""
 
     @property
     def extent(self) -> float:
@@ -60,7 +63,7 @@ class LabelledAnswer:
     @property
     def transcript(self) -> Transcript:
         """What a scorer is shown of it."""
-        return Transcript((Message("user", self.prompt),), self.answer)
+        return Transcript((Message("user", self.prompt),), self.answer, self.kind, self.clause)
 
 
 def rated(question: Question, rating: float) -> Label:
@@ -153,10 +156,22 @@ def _jsonl_rows(path: Path, text: str, question: Question) -> Iterator[LabelledA
             label = _majority(ratings, question)
             prompt, answer = _text(row, "objective", where), _text(row, "response", where)
             several, score = ratings if len(ratings) > 1 else (), sum(ratings) / len(ratings)
-            yield LabelledAnswer(prompt, answer, label, where, several, strata, score)
+            yield LabelledAnswer(prompt, answer, label, where, several, strata, score, *_scope(row, where))
         else:
             label = _label(_text(row, "label", where), where, {}, question)
-            yield LabelledAnswer(_text(row, "prompt", where), _text(row, "answer", where), label, where, (), strata)
+            prompt, answer = _text(row, "prompt", where), _text(row, "answer", where)
+            yield LabelledAnswer(prompt, answer, label, where, (), strata, None, *_scope(row, where))
+
+
+def _scope(row: Mapping[str, Any], where: str) -> tuple[Kind, str]:
+    """Return the kind of the row's prompt, harmful unless it says so, and its clause, none unless it says so."""
+    given, clause = row.get("kind", "harmful"), row.get("clause", "")
+    kind = next((known for known in _KINDS if known == given), None)
+    if kind is None:
+        raise DataError(f"{where}: kind {given!r} unknown; expected one of {', '.join(_KINDS)}")
+    if not isinstance(clause, str):
+        raise DataError(f"{where}: 'clause' is {clause!r:.60}; expected the id of a clause of the policy")
+    return kind, clause
 
 
 def _text(row: Mapping[str, Any], name: str, where: str) -> str:

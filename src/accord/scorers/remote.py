@@ -45,6 +45,8 @@ class RemoteJudge:
         PolicyError: a transcript names a clause that the policy lacks.
     """
 
+    by_rubric = True
+
     def __init__(
         self,
         completer: Completer,

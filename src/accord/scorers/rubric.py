@@ -53,6 +53,8 @@ class RubricJudge:
         PolicyError: a transcript names a clause that the policy lacks.
     """
 
+    by_rubric = True
+
     def __init__(
         self,
         loaded: LoadedModel,
