@@ -107,6 +107,19 @@ def test_stats_03_a_macro_mean_is_compared_as_a_macro_mean():
     assert "macro" in c.difference.method
 
 
+def test_one_gain_is_shown_by_no_macro_mean():
+    """Of 100 items in two groups one is gained and none lost; a change of -1 is possible, though none occurred."""
+    made = [replace(item, group="ab"[i % 2]) for i, item in enumerate(result([0.0] * 100).items)]
+    before = replace(result([], aggregate="macro"), items=tuple(made))
+    after = replace(before, items=(replace(made[0], value=1.0), *made[1:]))
+    c = compare_metric(before, after)
+    assert c.difference.value == pytest.approx(0.01)
+    assert c.difference.low < 0 < c.difference.high
+    same = compare_metric(before, before).difference
+    assert same.low == pytest.approx(-same.high)
+    assert same.low < 0
+
+
 def test_runs_that_share_nothing_are_not_measured():
     here = result([1.0, 0.0])
     with pytest.raises(NotMeasuredError, match="no metric"):

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from accord.errors import DataError
 from accord.stats import mcnemar_exact, newcombe_paired, paired_difference
+from accord.stats.paired import macro_difference
+from accord.types import Estimate
 
 
 def singles(n):
@@ -116,3 +118,14 @@ def test_unequal_lengths_are_refused():
         newcombe_paired(0, 0, 0, 0)
     with pytest.raises(DataError):
         newcombe_paired(-1, 2, 0, 0)
+
+
+def test_a_macro_difference_joins_the_groups_intervals_by_hand():
+    """(0.5 + 0.1) / 2 = 0.3, from 0.3 - sqrt(0.3^2 + 0.4^2) / 2 = 0.05 to 0.3 + sqrt(0.6^2 + 0.8^2) / 2 = 0.8."""
+    groups = [Estimate(0.5, 0.2, 1.1, 4, ""), Estimate(0.1, -0.3, 0.9, 9, "")]
+    got = macro_difference(groups, span=1.0)
+    assert (got.value, got.low, got.high, got.n) == (pytest.approx(0.3), pytest.approx(0.05), pytest.approx(0.8), 13)
+    assert macro_difference(groups, span=0.7).high == 0.7
+    assert macro_difference(groups[:1], span=2.0).high == pytest.approx(1.1)
+    assert macro_difference([], span=1.0).value is None
+    assert macro_difference([groups[0], Estimate(None, None, None, 0, "")], span=1.0).value is None

@@ -13,9 +13,8 @@ from typing import Literal
 
 from accord.errors import DataError, NotMeasuredError
 from accord.evals.results import Evaluation, ItemResult, SuiteResult, estimate
-from accord.stats.intervals import macro_mean
 from accord.stats.multiplicity import holm
-from accord.stats.paired import LEFT_OUT, mcnemar_exact, paired_difference, paired_mean_difference
+from accord.stats.paired import LEFT_OUT, macro_difference, mcnemar_exact, paired_difference, paired_mean_difference
 from accord.stats.sample_size import pairs_needed
 from accord.stats.sign_flip import sign_flip_p
 from accord.types import Estimate
@@ -135,7 +134,7 @@ def compare_metric(before: SuiteResult, after: SuiteResult, sought: float | None
     binary = (before.low, before.high) == (0.0, 1.0) and all(
         a.value in (0, 1) and b.value in (0, 1) for a, b, _ in scored
     )
-    difference = _difference(before, scored, families, binary)
+    difference = _difference(before, scored, binary)
     left_out = len(both) - len(scored)
     rose, fell = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
     goal = difference.value if sought is None else sought
@@ -178,18 +177,23 @@ def changed_items(
 _Pair = tuple[ItemResult, ItemResult, float]
 
 
-def _difference(result: SuiteResult, scored: Sequence[_Pair], families: Sequence[str], binary: bool) -> Estimate:
+def _difference(result: SuiteResult, scored: Sequence[_Pair], binary: bool) -> Estimate:
     """Return the difference, weighed as the runs' own numbers are."""
-    changes = [change for _, _, change in scored]
-    if result.aggregate == "macro":
-        groups: dict[str, list[float]] = {}
-        for a, _, change in scored:
-            groups.setdefault(a.group or "all", []).append(change)
-        return macro_mean(groups).estimate
+    span = result.high - result.low
+    if result.aggregate == "micro":
+        return _of_pairs(scored, span, binary)
+    groups: dict[str, list[_Pair]] = {}
+    for pair in scored:
+        groups.setdefault(pair[0].group or "all", []).append(pair)
+    return macro_difference([_of_pairs(own, span, binary) for own in groups.values()], span)
+
+
+def _of_pairs(scored: Sequence[_Pair], span: float, binary: bool) -> Estimate:
+    families = [a.family or a.id for a, _, _ in scored]
     if binary:
         before, after = [a.value == 1 for a, _, _ in scored], [b.value == 1 for _, b, _ in scored]
         return paired_difference(before, after, families).difference
-    return paired_mean_difference(changes, families, result.high - result.low)
+    return paired_mean_difference([change for _, _, change in scored], families, span)
 
 
 def _weighted(result: SuiteResult, scored: Sequence[_Pair]) -> list[float]:

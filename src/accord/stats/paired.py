@@ -135,6 +135,25 @@ def paired_mean_difference(
     )
 
 
+def macro_difference(groups: Sequence[Estimate], span: float, confidence: float = 0.95) -> Estimate:
+    """Return the unweighted mean of differences [K], one a group of pairs, each in [-span, span] with an interval.
+
+    The interval joins the groups' own, which are independent where no family lies in two groups: with value v and K groups its
+    lower end is `v - sqrt(sum((v_g - low_g)^2)) / K` (MOVER: Zou and Donner 2008, "Construction of confidence limits about effect
+    measures: a general approach"), clipped to what a difference can be.
+    """
+    ends = [(e.value, e.low, e.high) for e in groups]
+    known = [(v, low, high) for v, low, high in ends if v is not None and low is not None and high is not None]
+    n = sum(e.n for e in groups)
+    if not known or len(known) < len(groups):
+        return Estimate(None, None, None, n, NOT_MEASURED)
+    value = sum(v for v, _, _ in known) / len(known)
+    below = math.hypot(*(v - low for v, low, _ in known)) / len(known)
+    above = math.hypot(*(high - v for v, _, high in known)) / len(known)
+    method = f"macro mean of {len(known)} groups' paired differences, their intervals combined, {confidence:.0%}"
+    return Estimate(value, max(-span, value - below), min(span, value + above), n, method)
+
+
 def mcnemar_exact(only_before: int, only_after: int) -> float:
     """Return McNemar's exact two-sided p-value from the discordant counts; 1 where there are none."""
     if only_before + only_after == 0:
