@@ -35,6 +35,14 @@ def test_p_values_are_those_of_as_many_tests_as_there_are_groups():
     assert contrast.control_to_after.difference.value == pytest.approx(3 / 12)
 
 
+def test_one_goal_under_several_attacks_is_one_family_to_the_test():
+    """Twelve items of three families, all got by the control, none after: 2 / 2^3, where independent ones give 2 / 2^12."""
+    items = [Item(f"g{i}", "fresh", f"family {i // 4}") for i in range(12)]
+    (proof,) = prove(items, hits(*range(12)), hits(*range(12)), hits())
+    assert proof.p_adjusted == pytest.approx(0.25)
+    assert proof.control_to_after.p_value == pytest.approx(2 / 2**12)
+
+
 def test_what_one_model_was_not_assessed_on_is_left_out_of_that_comparison_and_counted():
     after = hits(*range(3)) | {"g11": None}
     del after["g10"]

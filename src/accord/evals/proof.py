@@ -16,6 +16,7 @@ import numpy as np
 from accord.stats.bootstrap import cluster_bootstrap
 from accord.stats.multiplicity import holm
 from accord.stats.paired import LEFT_OUT, PairedDifference, paired_difference
+from accord.stats.sign_flip import sign_flip_p
 from accord.types import Estimate
 
 MARGIN = 1 / 3
@@ -39,7 +40,8 @@ class GroupProof:
     """One group of items on three models.
 
     `beyond` is what the rate fell by through the findings beyond `1 + MARGIN` times what it fell by in the control, in [-1, 1] and
-    more: above 0 it fell by at least a third more. `p_adjusted` are Holm's p-values of `control_to_after` over all groups.
+    more: above 0 it fell by at least a third more. `p_adjusted` are Holm's p-values over all groups, of a test of control against
+    after that flips the sign of each family's changes: one goal under four attacks is not four goals.
     """
 
     group: str
@@ -53,15 +55,16 @@ class GroupProof:
 def prove(items: Sequence[Item], before: Hits, control: Hits, after: Hits, seed: int = 0) -> tuple[GroupProof, ...]:
     """Compare three models on the same items, group by group, in the order in which groups first occur.
 
-    Differences are paired, their intervals from a bootstrap over families (`stats.paired`). The p-values are Holm's:
-    as many tests as groups are looked at.
+    Differences are paired, their intervals from a bootstrap over families (`stats.paired`). The p-values are those of
+    `stats.sign_flip`, which respects families too, by Holm's method: as many tests as groups are looked at.
     """
     groups = list(dict.fromkeys(item.group for item in items))
-    proofs = []
+    proofs, p_values = [], []
     for group in groups:
         rows = [item for item in items if item.group == group]
         families = [row.family or row.id for row in rows]
         was, would_be, now = ([arm.get(row.id) for row in rows] for arm in (before, control, after))
+        p_values.append(_p_value(would_be, now, families, seed))
         proofs.append(
             GroupProof(
                 group,
@@ -72,7 +75,15 @@ def prove(items: Sequence[Item], before: Hits, control: Hits, after: Hits, seed:
                 None,
             )
         )
-    return _adjusted(proofs)
+    return tuple(replace(p, p_adjusted=value) for p, value in zip(proofs, holm(p_values), strict=True))
+
+
+def _p_value(
+    control: Sequence[bool | None], after: Sequence[bool | None], families: Sequence[str], seed: int
+) -> float | None:
+    rows = zip(control, after, families, strict=True)
+    changes = [(float(a) - float(c), family) for c, a, family in rows if c is not None and a is not None]
+    return sign_flip_p([change for change, _ in changes], [family for _, family in changes], seed)
 
 
 def _beyond(
@@ -90,8 +101,3 @@ def _beyond(
     n_left_out = len(before) - len(values)
     unscored = {LEFT_OUT.replace("both", "all three"): n_left_out} if n_left_out else {}
     return cluster_bootstrap(values, kept, np.random.default_rng(seed), unscored=unscored)
-
-
-def _adjusted(proofs: Sequence[GroupProof]) -> tuple[GroupProof, ...]:
-    adjusted = holm([p.control_to_after.p_value for p in proofs])
-    return tuple(replace(p, p_adjusted=value) for p, value in zip(proofs, adjusted, strict=True))
