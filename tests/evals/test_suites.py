@@ -277,6 +277,24 @@ def test_truthfulqa_is_read_in_both_of_its_forms(tmp_path):
     assert len(resolve(ROOM, "truthfulqa")(str(tmp_path / "mc_task.json")).items(POLICY)) == 4
 
 
+@pytest.mark.parametrize(
+    ("suite", "rows"),
+    [
+        ("gsm8k", [{"question": "What is 1 + 1?", "answer": "#### 2"}]),
+        ("toxigen", TOXIGEN),
+        ("truthfulqa", TRUTHFULQA),
+    ],
+)
+def test_a_folder_of_files_with_equal_lines_is_read(tmp_path, suite, rows):
+    """`choose` refuses an id that occurs twice."""
+    for name in ("first.jsonl", "second.jsonl"):
+        as_jsonl(tmp_path / name, rows)
+    ((one,), _), ((both,), _) = (
+        choose([f"{suite}={path}"], POLICY, 0) for path in (tmp_path / "first.jsonl", tmp_path)
+    )
+    assert len(both.items) == 2 * len(one.items)
+
+
 def test_mmlu_is_read_from_its_own_csv_and_from_rows_with_columns(tmp_path):
     (tmp_path / "anatomy_test.csv").write_text(MMLU_WITHOUT_HEADER)
     first, second = resolve(ROOM, "mmlu")(str(tmp_path)).items(POLICY)

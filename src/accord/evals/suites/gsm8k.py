@@ -43,7 +43,7 @@ def _problem(row: SourceRow) -> Problem:
     expected = final_number(row.text("answer").rpartition("####")[2])
     if expected is None:
         raise DataError("'answer' ends without '#### ' and a number")
-    id = f"gsm8k/{row.line}"
+    id = f"gsm8k/{row.stem}/{row.line}"
     return Problem(id, user(f"{row.text('question')}\n\n{INSTRUCTION}"), str(expected), id)
 
 

@@ -34,7 +34,7 @@ class Truthfulqa:
 
 
 def _questions(row: SourceRow) -> tuple[Question, Question]:
-    id, asked = f"truthfulqa/{row.line}", row.text("question")
+    id, asked = f"truthfulqa/{row.stem}/{row.line}", row.text("question")
     (mc1, right1), (mc2, right2) = _targets(row.value("mc1_targets")), _targets(row.value("mc2_targets"))
     if len(right1) != 1:
         raise DataError(f"mc1_targets marks {len(right1)} answers as true; expected one")
