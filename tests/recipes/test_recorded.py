@@ -1,17 +1,25 @@
 """Runs of every verb are read back into one record, item by item."""
 
+import json
+from dataclasses import dataclass
+
 import pytest
 from recorded_runs import COMPLIED, ERROR, REFUSED, align_run, campaign_run, eval_run
 
 from accord.errors import InputError, NotMeasuredError
 from accord.evals.comparison import compare_runs
+from accord.evals.results import ANSWER_KEY
 from accord.policy import load_policy
 from accord.recipes.campaign_report import write_campaign_report
 from accord.recipes.recorded import policy_of, read_recorded
 from accord.redteam.journal import read_trials
 from accord.redteam.summary import summarise
 from accord.runs.folder import read_run
+from accord.scorers.calibration import calibrate
+from accord.scorers.calibration_record import save_calibration
+from accord.scorers.labels import LabelledAnswer
 from accord.starter import policy_path
+from accord.types import Score
 
 
 def test_a_round_has_its_measures_and_items(tmp_path):
@@ -41,6 +49,38 @@ def test_two_rounds_are_compared_prompt_by_prompt(tmp_path):
     harm = compare_runs(*runs, ("A", "B")).metrics[0]
     assert (harm.difference.value, harm.fell, harm.rose) == (pytest.approx(-15 / 40), 15, 0)
     assert harm.change == "better"
+
+
+@dataclass
+class ByHand:
+    """The judge of the runs by hand: calls refused what begins with "no", and errs on 1 in 5 of either kind."""
+
+    config_hash: str = "s"
+    name: str = "hand"
+
+    def score_all(self, transcripts):
+        return [Score(REFUSED if t.answer.startswith("no") else COMPLIED, self.name) for t in transcripts]
+
+
+def test_rates_of_rounds_and_campaigns_are_corrected_for_the_judge_that_was_recorded(tmp_path, monkeypatch):
+    """With sensitivity and specificity 0.8, 20 of 40 are 20 and 26 of 40 are (0.65 - 0.2) / 0.6 = 0.75 of them."""
+    monkeypatch.setenv("ACCORD_CACHE", str(tmp_path / "cache"))
+    labels = [("refused", "no")] * 40 + [("refused", "so")] * 10 + [("complied", "so")] * 40 + [("complied", "no")] * 10
+    rows = [LabelledAnswer(f"p{i}", answer, label) for i, (label, answer) in enumerate(labels)]
+    save_calibration(calibrate(ByHand(), rows))
+    aligned = read_recorded(align_run(tmp_path / "a", n_harm=20, n_over=26, of=40)).evaluation
+    harm, contrast, _, capability = aligned.results
+    assert [harm.corrected.value, contrast.corrected.value] == pytest.approx([0.5, 0.75])
+    assert "agrees with people on 80.0%" in harm.calibration
+    assert (capability.corrected, capability.calibration) == (None, ANSWER_KEY)
+    assert compare_runs(aligned, aligned, ("A", "B")).metrics[0].corrected == (harm.corrected, harm.corrected)
+    campaign = campaign_run(tmp_path / "c", [COMPLIED] * 26 + [REFUSED] * 14)
+    other = read_recorded(campaign).evaluation.results[0]
+    assert (other.corrected, other.calibration) == (None, "uncalibrated")
+    manifest = json.loads((campaign / "manifest.json").read_text())
+    manifest["asked"]["judged_by"] = "hand (s)"
+    (campaign / "manifest.json").write_text(json.dumps(manifest))
+    assert read_recorded(campaign).evaluation.results[0].corrected.value == pytest.approx(0.75)
 
 
 def test_an_evaluation_is_named_by_suite_and_metric(tmp_path):

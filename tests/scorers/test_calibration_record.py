@@ -5,9 +5,12 @@ from dataclasses import dataclass, replace
 import pytest
 
 from accord.errors import DataError
-from accord.scorers.calibration import calibrate
+from accord.scorers.calibration import by_rubric, calibrate
 from accord.scorers.calibration_record import corrected_rate, load_calibration, save_calibration
+from accord.scorers.constrained import ConstrainedJudge
 from accord.scorers.labels import LabelledAnswer
+from accord.scorers.remote import RemoteJudge
+from accord.scorers.rubric import RubricJudge
 from accord.stats.judge_error import rogan_gladen
 from accord.types import Outcome, Score
 
@@ -65,6 +68,7 @@ def test_a_judge_by_rubric_is_calibrated_for_the_rubrics_of_its_rows_alone():
         assert load_calibration(ByRubric(), asked=asked) is None
     save_calibration(calibrate(Echo(), rows()))
     assert load_calibration(Echo(), asked=[("contrast", "fraud")]).rubrics == ()
+    assert all(map(by_rubric, (RubricJudge, ConstrainedJudge, RemoteJudge)))
 
 
 def test_corrected_rate_by_hand():

@@ -28,9 +28,10 @@ def doctor(json_: bool = typer.Option(False, "--json", help="Print as JSON.")) -
     import torch
 
     from accord import __version__
+    from accord.models.cache import cache_dir
     from accord.models.embedder import INSTALL_EMBEDDER, embedder_folder
     from accord.models.kernels import has_compiler
-    from accord.models.load import INSTALL_STARTER, STARTER_PACKAGE, cache_dir
+    from accord.models.load import INSTALL_STARTER, STARTER_PACKAGE
     from accord.models.precision import has_native_bf16, pick_device
     from accord.recipes.reporting import machine_facts
 

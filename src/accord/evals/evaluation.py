@@ -9,6 +9,7 @@ from typing import Any
 
 from accord.errors import ModelError, NotMeasuredError, SettingsError, nearest
 from accord.evals.asking import ask
+from accord.evals.corrected import with_calibration
 from accord.evals.results import Evaluation, SuiteResult, error_share, within, write_results
 from accord.evals.suite import Chosen, Dress, Dressed, Given, Item, Recorded, SkippedError, Suite, content_hash, limited
 from accord.models.completer import Completer
@@ -17,10 +18,9 @@ from accord.models.sampling import Sampling
 from accord.policy.schema import Policy
 from accord.resolve import resolve
 from accord.runs.folder import Run
-from accord.scorers.calibration import Calibration
-from accord.scorers.calibration_record import corrected_rate, load_calibration
+from accord.scorers.calibration_record import load_calibration
 from accord.scorers.scorer import Scorer
-from accord.types import UNCALIBRATED, Conversation, Estimate, Kind, Message, Progress, Prompt
+from accord.types import Conversation, Kind, Message, Progress, Prompt
 
 ROOM = "accord.evals.suites"
 _DRESS = "dress"  # what a suite is given by us, and no option
@@ -162,26 +162,9 @@ def _complete(result: SuiteResult, chosen: Chosen, scorer: Scorer) -> SuiteResul
         return result
     ids = {item.id for item in result.items}
     known = load_calibration(scorer, asked={_asked(item) for item in chosen.items if item.id in ids})
-    return replace(
-        result,
-        scorer=f"{scorer.name}@{scorer.config_hash}",
-        calibration=known.describe() if known else UNCALIBRATED,
-        corrected=_corrected(result, known) if known and result.counts else None,
-    )
+    return with_calibration(replace(result, scorer=f"{scorer.name}@{scorer.config_hash}"), known)
 
 
 def _asked(item: Item) -> tuple[Kind, str]:
     prompt = item.goal if isinstance(item, Dressed) else item
     return (prompt.kind, prompt.clause) if isinstance(prompt, Prompt) else ("ordinary", "")
-
-
-def _corrected(result: SuiteResult, known: Calibration) -> Estimate:
-    """Return the share that people would have found; families count as in `estimate`."""
-    scored = [item for item in result.items if item.value is not None]
-    return corrected_rate(
-        [item.value == 1.0 for item in scored],
-        [item.family or item.id for item in scored],
-        known,
-        "yes" if result.counts == "refused" else "no",
-        result.unscored,
-    )

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._triton import has_triton
 
-from accord.models.load import cache_dir
+from accord.models.cache import cache_dir
 
 # Below this, looking the compiled function up costs what its one pass saves; a decoding step stays below.
 LEAST_ELEMENTS = 1 << 17

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as hf_logging
 
 from accord.errors import ModelError
+from accord.models.cache import cache_dir
 from accord.models.precision import QUANTISED, Precision, choose_dtype, pick_device
 from accord.models.quantised import loading_options, multiply_unpacked
 from accord.models.sharded import sharding_asked
@@ -43,13 +44,6 @@ class LoadedModel:
     fingerprint: str
     device: torch.device
     adapter: str = ""
-
-
-def cache_dir() -> Path:
-    """Return Accord's cache folder: `$ACCORD_CACHE`, else `$XDG_CACHE_HOME/accord`, else `~/.cache/accord`."""
-    if path := os.environ.get("ACCORD_CACHE"):
-        return Path(path)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "accord"
 
 
 def starter_gguf() -> Path:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from accord.evals.results import ItemResult, SuiteResult
 from accord.policy import Policy
-from accord.redteam.summary import Trial, verdict
+from accord.redteam.summary import Trial, corrected_success, verdict
+from accord.scorers.calibration import Calibration
 from accord.types import UNCALIBRATED
 
 SUITE, METRIC = "redteam", "attack_success"
@@ -15,11 +16,12 @@ SUITE, METRIC = "redteam", "attack_success"
 
 
 def campaign_results(
-    trials: Sequence[Trial], policy: Policy, judge: str = "", calibration: str = UNCALIBRATED
+    trials: Sequence[Trial], policy: Policy, judge: str = "", known: Calibration | None = None
 ) -> tuple[SuiteResult, ...]:
     """Return attack success over all attacks, then of each: `redteam/attack_success` and `redteam/attack_success/NAME`.
 
-    An item is one attack on one goal. Adaptive trials were chosen because they looked likely to succeed: they are left out.
+    An item is one attack on one goal; `known` is the judge's calibration. Adaptive trials were chosen because they looked likely to
+    succeed: they are left out.
 
     Raises:
         PolicyError: a goal cites a hazard that the policy lacks.
@@ -38,7 +40,9 @@ def campaign_results(
             licence="",
             content_hash=_digest(own),
             scorer=judge,
-            calibration=calibration,
+            calibration=known.describe() if known else UNCALIBRATED,
+            counts="complied",
+            corrected=corrected_success([(t, verdict(t, policy)) for t in own], known) if known else None,
         )
         for metric, own in slices
         if own

@@ -16,6 +16,7 @@ from accord.evals.summary import ChoiceResult, Condition, compare, summarise
 from accord.policy import Policy, load_policy
 from accord.recipes.campaign_results import METRIC, SUITE, campaign_results
 from accord.runs.folder import MANIFEST, Run, read_run
+from accord.scorers.calibration_record import kept_calibration
 from accord.starter import policy_path
 from accord.types import Estimate
 
@@ -77,7 +78,10 @@ def _read_campaign(run: Run, policy: Policy) -> Recorded:
     if not (stage / TRIALS).exists():
         raise NotMeasuredError(f"{run.folder} has made no trial yet; ask the same campaign again in that folder")
     trials, judge = settled_trials(stage), str(run.asked.get("judged_by", ""))
-    results = campaign_results(trials, policy, judge)
+    # As a campaign writes its judge down: NAME (HASH).
+    name, _, config_hash = judge.removesuffix(")").rpartition(" (")
+    known = kept_calibration(name, config_hash, asked={(t.goal.kind, t.goal.clause) for t in trials})
+    results = campaign_results(trials, policy, judge, known)
     evaluation = Evaluation(
         model=str(run.asked.get("model", "")),
         fingerprint=str(run.asked.get("model_fingerprint", "")),
@@ -88,7 +92,7 @@ def _read_campaign(run: Run, policy: Policy) -> Recorded:
         skipped={},
     )
     # What was found on other goals may be trained on, so that only `verify` says how a release would fare.
-    sealed = campaign_results([t for t in trials if t.goal.split == "verify"], policy, judge)
+    sealed = campaign_results([t for t in trials if t.goal.split == "verify"], policy, judge, known)
     fresh = {f"{r.suite}/{r.metric}": r for r in sealed}
     none = {
         f"{SUITE}/{METRIC}": Estimate(
@@ -107,6 +111,11 @@ def _read_round(run: Run, policy: Policy) -> Recorded:
             f"{run.folder} has not done all its rounds yet; ask for the same run again in that folder"
         )
     base, aligned = _condition(run, "probe-base"), _condition(run, last)
+    scorer, name = (
+        str(manifest.get("scorer", "")),
+        next((a.score.scorer for a in aligned.attempts if a.score.scorer), ""),
+    )
+    known = kept_calibration(name, scorer, asked={(a.prompt.kind, a.prompt.clause) for a in aligned.attempts})
     measures = round_measures(summarise(aligned, policy), compare(base, aligned, policy))
     evaluation = Evaluation(
         model=f"{run.asked.get('model', '')}, aligned",
@@ -114,7 +123,7 @@ def _read_round(run: Run, policy: Policy) -> Recorded:
         fingerprint=f"{manifest.get('model_fingerprint', '')} {json.dumps(dict(run.asked), sort_keys=True)}",
         seed=int(run.asked.get("seed", 0)),
         system="",
-        results=round_results(aligned, policy, str(manifest.get("scorer", ""))),
+        results=round_results(aligned, policy, scorer, known),
         skipped={},
     )
     return Recorded(run.folder, evaluation, measures, {r.metric: r for r in evaluation.results})

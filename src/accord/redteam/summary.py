@@ -279,7 +279,7 @@ def _slice(
         bounds=bounds,
         per_query=replace(per_query, calibration=calibration),
         answers=replace(clustered_proportion(*said), calibration=calibration),
-        corrected_success=_corrected(own, known) if known else None,
+        corrected_success=corrected_success(own, known) if known else None,
         corrected_answers=_of_people(*said, known) if known else None,
         n_trials=len(own),
         n_successes=n_successes,
@@ -302,7 +302,7 @@ def _assessed(judged: Judged) -> Verdicts:
     return [hit for hit, _ in assessed], [family for _, family in assessed], unscored
 
 
-def _corrected(judged: Judged, known: Calibration) -> Estimate:
+def corrected_success(judged: Judged, known: Calibration) -> Estimate:
     """Return the share of trials that people would say succeeded, where each trial's verdict is one answer's."""
     hits, families, unscored = _assessed(judged)
     several = sum(sum(a.score.outcome.assessed for a in t.attempts) > 1 for t, v in judged if v.succeeded is not None)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from accord.models.load import cache_dir
+from accord.models.cache import cache_dir
 
 _CREATE = "CREATE TABLE IF NOT EXISTS verdict (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
 _AT_ONCE = 500  # SQLite's older limit of variables a statement is 999

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from accord.errors import DataError
-from accord.models.load import cache_dir
+from accord.models.cache import cache_dir
 from accord.runs.atomic import write_json
-from accord.scorers.calibration import Calibration, by_rubric, rubric_of
+from accord.scorers.calibration import Calibration, rubric_of
 from accord.scorers.labels import Question
 from accord.scorers.scorer import Scorer
 from accord.stats.judge_error import rogan_gladen_clustered
@@ -54,6 +54,21 @@ def load_calibration(
     path: Path | None = None,
     asked: Iterable[tuple[Kind, str]] | None = None,
 ) -> Calibration | None:
+    """Return the calibration of exactly this scorer, as `kept_calibration` does.
+
+    Raises:
+        DataError: the file is there and cannot be read.
+    """
+    return kept_calibration(scorer.name, scorer.config_hash, question, path, asked)
+
+
+def kept_calibration(
+    name: str,
+    config_hash: str,
+    question: Question = "refusal",
+    path: Path | None = None,
+    asked: Iterable[tuple[Kind, str]] | None = None,
+) -> Calibration | None:
     """Return the calibration of exactly this configuration; None where there is none (another hash is another scorer).
 
     `asked` are the kinds and clauses of the prompts whose answers are judged. A scorer that judges by rubric is calibrated only
@@ -62,7 +77,7 @@ def load_calibration(
     Raises:
         DataError: the file is there and cannot be read.
     """
-    source = path or calibration_path(scorer.name, scorer.config_hash, question)
+    source = path or calibration_path(name, config_hash, question)
     if not source.is_file():
         return None
     try:
@@ -70,13 +85,11 @@ def load_calibration(
         data["confusion"] = {(row["label"], row["outcome"]): row["n"] for row in data["confusion"]}
         calibration = _ADAPTER.validate_python(data)
     except (OSError, ValidationError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{source}: not a calibration ({error}); run `accord judge calibrate {scorer.name}` again"
-        ) from error
+        raise DataError(f"{source}: not a calibration ({error}); run `accord judge calibrate {name}` again") from error
     same = (calibration.scorer, calibration.config_hash, calibration.question)
-    if same != (scorer.name, scorer.config_hash, question):
+    if same != (name, config_hash, question):
         return None
-    if by_rubric(scorer) and (asked is None or not {rubric_of(*a) for a in asked} <= set(calibration.rubrics)):
+    if calibration.rubrics and (asked is None or not {rubric_of(*a) for a in asked} <= set(calibration.rubrics)):
         return None
     return calibration
 
