@@ -95,6 +95,18 @@ def test_train_01_gradaccum_denominator(tmp_path, token_budget):
     assert model.logits.tolist() == ConstantModel().logits.tolist()
 
 
+def test_accumulation_steps_of_a_launch_configuration_divide_nothing(tmp_path, monkeypatch):
+    """The gradient of `test_train_01_gradaccum_denominator`, whose norm is sqrt(0.09 + 0.0625 + 0.005625 + 0.015625) = 0.416833.
+
+    A deepspeed_config with `gradient_accumulation_steps: 4` hands that number on in the environment.
+    """
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    model = ConstantModel()
+    result = run(model, ConstantTask([[2, 2], [0] * 8]), tmp_path, learning_rate=0.0)
+    assert result.steps[0].metrics["gradient_norm"] == pytest.approx(0.416833, abs=1e-6)
+    assert model.logits.grad.tolist() == pytest.approx([-0.3, 0.25, -0.075, 0.125], abs=1e-6)
+
+
 def test_a_step_makes_the_answers_likelier(tmp_path):
     model = ConstantModel()
     run(model, ConstantTask([[2, 2], [2]]), tmp_path, learning_rate=0.1, epochs=5)

@@ -24,6 +24,7 @@ from accord.models import sharded
 from accord.models.sharded import as_fsdp2, sharding_asked
 from accord.models.tree import Tree
 from accord.train import parallel
+from accord.train.offline import TrainSettings
 from accord.train.parallel import share_of
 
 # What `accelerate config` writes.
@@ -178,6 +179,13 @@ def test_what_a_deepspeed_configuration_asks_beyond_spreading_is_refused():
     ):
         with pytest.raises(SettingsError, match=says):
             as_fsdp2({**ZERO3, f"ACCELERATE_DEEPSPEED_{name}": value})
+    with pytest.raises(SettingsError, match=r"gradient_clipping: 1\.0"):
+        as_fsdp2({**ZERO3, "ACCELERATE_GRADIENT_CLIPPING": "0.5"})
+
+
+@pytest.mark.parametrize("clipping", [str(TrainSettings().max_grad_norm), "1", "none", "auto"])
+def test_a_deepspeed_configuration_may_ask_for_the_clipping_that_runs_have(clipping):
+    assert as_fsdp2({**ZERO3, "ACCELERATE_GRADIENT_CLIPPING": clipping}) == as_fsdp2(ZERO3)
 
 
 def test_one_process_alone_spreads_nothing(monkeypatch):

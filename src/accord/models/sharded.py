@@ -61,17 +61,22 @@ def as_fsdp2(environment: Mapping[str, str]) -> dict[str, str]:
 
     ZeRO-3 spreads weights, gradients and the optimiser's state; ZeRO-1 and ZeRO-2 bring a layer's weights together once, for its
     forward and its backward pass; stage 0 spreads nothing (Rajbhandari et al. 2020, arXiv 1910.02054, §5). Empty where DeepSpeed is
-    not asked for. With FSDP2 the losses, the checkpoints and the saved model are those of any other launch.
+    not asked for. With FSDP2 the losses, the checkpoints and the saved model are those of any other launch. Accumulation steps are
+    not heeded: how many passes an optimiser step takes follows from its rows and from what fits into memory.
 
     Raises:
-        SettingsError: the configuration asks for offloading, or stands in a file of DeepSpeed's own.
+        SettingsError: the configuration asks for offloading or another clipping, or stands in a file of DeepSpeed's own.
     """
     if environment.get("ACCELERATE_USE_DEEPSPEED", "").lower() != "true":
         return {}
-    asked = {name: environment.get(f"ACCELERATE_DEEPSPEED_{name}", "none") for name in _DEEPSPEED}
     for name, said in _DEEPSPEED.items():
-        if asked[name].lower() not in ("none", ""):
+        if environment.get(f"ACCELERATE_DEEPSPEED_{name}", "none").lower() not in ("none", ""):
             raise SettingsError(f"the Accelerate configuration's deepspeed_config asks for {said}")
+    if environment.get("ACCELERATE_GRADIENT_CLIPPING", "auto").lower() not in ("none", "", "auto", "1", "1.0"):
+        raise SettingsError(
+            "the Accelerate configuration's deepspeed_config asks for gradients clipped at another norm than 1, where all runs clip "
+            "them; set gradient_clipping: 1.0, or leave it out"
+        )
     stage = environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
     return {
         "ACCELERATE_USE_DEEPSPEED": "false",

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from accord.errors import AccordError
@@ -121,7 +120,6 @@ def fit(
     """
     if not task.trees:
         raise AccordError(f"{stage}: there is nothing to train on")
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
     plan = [
         rows
         for epoch in range(settings.epochs)
@@ -133,8 +131,8 @@ def fit(
         parameters = masters.parameters
         if not parameters:
             raise AccordError(f"{stage}: the model has no trainable weights")
-        optimizer = optimizer_of(model, parameters, settings, accelerator)
-        loop = Stepper(model, task, settings, accelerator, masters, optimizer, progress, stage)
+        optimizer = optimizer_of(model, parameters, settings)
+        loop = Stepper(model, task, settings, masters, optimizer, progress, stage)
         at = load(folder, settings.token_budget, parameters, optimizer)
         if not is_sharded(model):
             same_everywhere([p.data for p in parameters])
@@ -169,16 +167,14 @@ def fit(
 
 
 def optimizer_of(
-    model: nn.Module, parameters: Sequence[nn.Parameter], settings: TrainSettings, accelerator: Accelerator
-) -> Any:
+    model: nn.Module, parameters: Sequence[nn.Parameter], settings: TrainSettings
+) -> torch.optim.Optimizer:
     """Return AdamW over these parameters."""
-    return accelerator.prepare_optimizer(
-        torch.optim.AdamW(
-            parameters,
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=not is_sharded(model),  # one pass over weights and moments instead of ten
-        )
+    return torch.optim.AdamW(
+        parameters,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=not is_sharded(model),  # one pass over weights and moments instead of ten
     )
 
 
@@ -202,14 +198,17 @@ class _Sums:
 
 @dataclass(frozen=True, slots=True)
 class Stepper:
-    """What every optimiser step of a run needs."""
+    """What every optimiser step of a run needs.
+
+    Its backward pass is PyTorch's: losses are divided by a step's totals already, and Accelerate's would divide them again, by the
+    accumulation steps of the configuration that a run is launched with.
+    """
 
     model: nn.Module
     task: Task
     settings: TrainSettings
-    accelerator: Accelerator
     masters: Masters
-    optimizer: Any
+    optimizer: torch.optim.Optimizer
     progress: Progress
     stage: str
 
@@ -223,8 +222,7 @@ class Stepper:
                 f"{self.stage}: memory ran out; batches of {fitting} tokens from here on, not {at.token_budget}"
             )
             at.token_budget = fitting
-        norm = self.accelerator.clip_grad_norm_(self.masters.parameters, self.settings.max_grad_norm)
-        norm = math.nan if norm is None else float(value_of(norm))
+        norm = float(value_of(nn.utils.clip_grad_norm_(self.masters.parameters, self.settings.max_grad_norm)))
         finite = math.isfinite(sums.loss) and math.isfinite(norm)
         if finite:
             self.optimizer.step()
@@ -265,7 +263,7 @@ class Stepper:
             n_most = max(gather(len(micros)))
             try:
                 for micro in micros:
-                    _add(sums, task.terms(model, micro, shared), totals, self.accelerator)
+                    _add(sums, task.terms(model, micro, shared), totals)
                 if is_sharded(model):
                     self._keep_pace(n_most - len(micros), micros[-1] if micros else rows[:1], shared)
             except RuntimeError as error:
@@ -293,7 +291,7 @@ class Stepper:
         """Run as many batches as the process that has the most: weights are brought together by all processes or not at all."""
         for _ in range(n_fewer):
             terms = self.task.terms(self.model, micro, shared)
-            self.accelerator.backward(0.0 * torch.stack([term.losses.loss_B.sum() for term in terms]).sum())
+            (0.0 * torch.stack([term.losses.loss_B.sum() for term in terms]).sum()).backward()
 
     def _too_large(self, rows: Sequence[int], where: str) -> AccordError:
         longest = max(self.task.trees[i].length for i in rows)
@@ -303,9 +301,9 @@ class Stepper:
         )
 
 
-def _add(sums: _Sums, terms: Sequence[Term], totals: Mapping[str, Totals], accelerator: Accelerator) -> None:
+def _add(sums: _Sums, terms: Sequence[Term], totals: Mapping[str, Totals]) -> None:
     loss = torch.stack([term.coefficient * reduce(term.losses, totals[term.group]) for term in terms]).sum()
-    accelerator.backward(loss)
+    loss.backward()
     sums.loss += loss.item()
     for term in terms:
         for name, values in term.losses.metrics.items():

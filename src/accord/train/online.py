@@ -30,7 +30,6 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from accord.errors import AccordError
 from accord.models.packed import packed
@@ -107,8 +106,7 @@ def fit_online(
     with masters_of(learner.model) as masters, nullcontext() if served is None else closing(served):
         if not masters.parameters:
             raise AccordError("the model has no trainable weights")
-        accelerator = Accelerator(cpu=not torch.cuda.is_available())
-        optimizer = optimizer_of(learner.model, masters.parameters, settings.loop, accelerator)
+        optimizer = optimizer_of(learner.model, masters.parameters, settings.loop)
         run = _Run(learner, method, judges, prompts, settings, folder, progress, kept, served)
         at = load(folder, settings.loop.token_budget, masters.parameters, optimizer)
         run.take_up(at.more)
@@ -127,7 +125,7 @@ def fit_online(
                     samples,
                     at,
                     lambda task: Stepper(
-                        learner.model, task, settings.loop, accelerator, masters, optimizer, progress, method.name
+                        learner.model, task, settings.loop, masters, optimizer, progress, method.name
                     ),
                 )
             run.step += 1
