@@ -206,12 +206,17 @@ def test_train_05_dpo_ref_must_be_sft_adapter(tmp_path):
 
 
 def test_train_08_a_nan_that_is_trained_on_is_skipped_counted_and_seen(tmp_path):
-    """train-08-masked-nan-leaks, second variant: an unmasked NaN is not hidden. Its step changes nothing and its log says NaN."""
+    """train-08-masked-nan-leaks, second variant: an unmasked NaN is not hidden. Its step changes nothing and its log says NaN.
+
+    A run of which that was the only step has no result.
+    """
     model = ConstantModel()
-    result = run(model, ConstantTask([[2, 2]], {0: math.nan}), tmp_path, weight_decay=0.5)
-    assert result.skipped == 1
-    assert math.isnan(result.steps[0].loss)
+    with pytest.raises(AccordError, match="the only step"):
+        run(model, ConstantTask([[2, 2]], {0: math.nan}), tmp_path / "one", weight_decay=0.5)
     assert torch.equal(model.logits, ConstantModel().logits)
+    result = run(model, ConstantTask([[2, 2], [1]], {0: math.nan}), tmp_path, rows_per_step=1)
+    assert result.skipped == 1
+    assert sum(math.isnan(step.loss) for step in result.steps) == 1
 
 
 @pytest.mark.parametrize("stray", [math.nan, math.inf, -math.inf])
@@ -235,14 +240,20 @@ def test_a_finite_loss_with_an_infinite_gradient_is_skipped(tmp_path):
     class Root(ConstantTask):
         def terms(self, model, rows, shared):
             (term,) = super().terms(model, rows, shared)
-            zero = (model.logits - model.logits.detach()).sum()
+            zero = (model.logits - model.logits.detach()).sum() if 0 in rows else torch.ones(())
             return [replace(term, losses=replace(term.losses, loss_B=term.losses.loss_B + zero.sqrt()))]
 
-    model = ConstantModel()
-    result = run(model, Root([[2]]), tmp_path)
-    assert math.isfinite(result.steps[0].loss)
+    result = run(ConstantModel(), Root([[2], [2]]), tmp_path, rows_per_step=1)
+    assert all(math.isfinite(step.loss) for step in result.steps)
     assert result.skipped == 1
-    assert torch.equal(model.logits, ConstantModel().logits)
+    assert [math.isfinite(step.metrics["gradient_norm"]) for step in result.steps].count(False) == 1
+
+
+def test_a_short_run_whose_steps_were_all_skipped_has_no_result_asked_again_either(tmp_path):
+    task = ConstantTask([[2]] * 4, dict.fromkeys(range(4), math.nan))
+    for _ in range(2):
+        with pytest.raises(AccordError, match="4 steps in a row"):
+            run(ConstantModel(), task, tmp_path, rows_per_step=1)
 
 
 def test_ten_in_a_row_stop_the_training(tmp_path):

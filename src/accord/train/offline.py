@@ -115,8 +115,8 @@ def fit(
     processes it ends the run: one process cannot go back alone.
 
     Raises:
-        AccordError: nothing is trainable, there are no rows, 10 steps in a row were not finite, or one row alone does not fit into
-            memory.
+        AccordError: nothing is trainable, there are no rows, 10 steps in a row or all of a shorter run were not finite, or one row
+            alone does not fit into memory.
     """
     if not task.trees:
         raise AccordError(f"{stage}: there is nothing to train on")
@@ -148,8 +148,9 @@ def fit(
         while at.step < len(plan):
             rows = plan[at.step]
             work += loop.step(at, rows, schedule(at.step, len(plan), settings.warmup), prepared)
-            if at.skipped_in_a_row == MOST_SKIPPED:
-                raise _not_finite(stage, task, rows, folder)
+            # A run of fewer steps, all of them skipped, has learned nothing either.
+            if at.skipped_in_a_row == min(MOST_SKIPPED, len(plan)):
+                raise _not_finite(stage, task, rows, folder, at.skipped_in_a_row)
             pace = Pace(work, clock() - began, peak)
             at.seconds = before + pace.seconds
             loop.tell(at.logs, pace, warned)
@@ -319,15 +320,16 @@ def _added_up(parts: Sequence[_Sums]) -> _Sums:
     return total
 
 
-def _not_finite(stage: str, task: Task, rows: Sequence[int], folder: Path) -> AccordError:
+def _not_finite(stage: str, task: Task, rows: Sequence[int], folder: Path, n_skipped: int) -> AccordError:
     """Keep the last step's rows for who looks for the cause, as token ids; return what ends the run."""
     path = folder / "not-finite.json"
     kept = [{"row": i, "prompt": task.trees[i].prompt, "answers": task.trees[i].answers} for i in rows]
     if is_main():
         write_json(path, kept)
+    steps = "the only step" if n_skipped == 1 else f"{n_skipped} steps in a row"
     return AccordError(
-        f"{stage}: {MOST_SKIPPED} steps in a row had a loss or gradient that was not finite; lower the rate, or look at the last "
-        f"one's {len(kept)} rows: {path} holds their numbers and token ids"
+        f"{stage}: {steps} had a loss or gradient that was not finite; lower the rate, or look at the last one's {len(kept)} rows: "
+        f"{path} holds their numbers and token ids"
     )
 
 
