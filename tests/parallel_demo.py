@@ -24,12 +24,11 @@ from accord.models.sharded import is_sharded, trained_state
 from accord.models.tree import Tree, head_weight
 from accord.objectives.kto import kto
 from accord.recipes.online_run import method_named
+from accord.recipes.saving import save_model, save_weights
 from accord.recipes.settings import AlignSettings, TrainingSettings
 from accord.recipes.training import (
     make_trainee,
     pair_objective,
-    save_model,
-    save_weights,
     train_on_demonstrations,
     train_on_pairs,
 )

@@ -10,8 +10,9 @@ from accord.models.adapters import add_lora
 from accord.models.load import base_of, load_model, load_tokenizer
 from accord.models.reward import load_reward_model, score_head, with_score_head
 from accord.models.stacked import save_soup
+from accord.recipes.saving import save_model
 from accord.recipes.settings import TrainingSettings
-from accord.recipes.training import make_trainee, save_model
+from accord.recipes.training import make_trainee
 
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
 

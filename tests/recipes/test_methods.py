@@ -13,8 +13,9 @@ from accord.models.adapters import scaled
 from accord.models.load import load_model
 from accord.models.tree import Tree, decoder_of
 from accord.recipes.reporting import machine_facts
+from accord.recipes.saving import save_model
 from accord.recipes.settings import AlignSettings, TrainingSettings, adapted_layers
-from accord.recipes.training import make_trainee, pair_objective, save_model, train_on_pairs
+from accord.recipes.training import make_trainee, pair_objective, train_on_pairs
 from accord.types import Silent
 
 IDS = torch.tensor([[0, 30, 31, 32, 50, 51, 1], [0, 99, 98, 97, 96, 95, 1]])

@@ -1,15 +1,19 @@
 """What is written as a model is what was trained: trained, saved and loaded again, it says the same."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_llama import tiny
 
+from accord.errors import AccordError
 from accord.models.load import load_model
+from accord.recipes.saving import save_finished, save_model, save_weights
 from accord.recipes.settings import AlignSettings
-from accord.recipes.training import make_trainee, save_model, train_on_demonstrations
+from accord.recipes.training import make_trainee, train_on_demonstrations
+from accord.runs.folder import open_run
 from accord.types import Demonstration, Message, Prompt, Silent
 
 ADDED = ["<|safe|>", "<|unsafe|>"]
@@ -74,6 +78,43 @@ def test_train_09_merge_tied_embeddings(tied_folder, tmp_path, method):
         assert "lm_head.weight" not in load_file(out / "model.safetensors")
     else:
         assert not any("embed" in name or "lm_head" in name for name in load_file(out / "adapter_model.safetensors"))
+
+
+def test_what_is_not_finite_is_not_saved(tiny_folder, tmp_path):
+    """One weight of an adapter that overflowed: the model that was there stays as it was, and a server is sent nothing."""
+    settings = AlignSettings(model=str(tiny_folder), rank=2)
+    trainee = make_trainee(load_model(settings.model), settings)
+    save_model(trainee, tmp_path / "model", "card", 1.0, str(tiny_folder))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    name, weight = next((n, p) for n, p in trainee.model.named_parameters() if p.requires_grad)
+    weight.data[0, 0] = float("inf")
+    for save in (partial(save_model, card="new"), save_weights):
+        with pytest.raises(AccordError, match=f"1 of .* trained weights are not finite, {name} .*--learning-rate"):
+            save(trainee, tmp_path / "model", scale=1.0, base_name=str(tiny_folder))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+
+
+@pytest.mark.parametrize(("method", "library"), [("lora", "peft"), ("full", "transformers")])
+def test_a_model_is_saved_once_and_again_where_it_is_not_whole(tiny_folder, tmp_path, method, library):
+    """Its card names the library that loads it. What somebody laid beside it stays; a missing or cut file is mended."""
+    settings = AlignSettings(model=str(tiny_folder), rank=2, method=method)
+    trainee = make_trainee(load_model(settings.model), settings)
+    stage = open_run(tmp_path / "run", {}, {}).stage("sft", {})
+    out = tmp_path / "run" / "model"
+
+    def save():
+        save_finished(trainee, stage, out, str(tiny_folder), "Trained")
+        return {path.name: (path.stat().st_ino, path.stat().st_size) for path in out.iterdir()}
+
+    first = save()
+    assert f"library_name: {library}\n" in (out / "README.md").read_text()
+    (out / "notes.txt").write_text("mine")
+    assert save().items() > first.items()
+    (out / "README.md").write_text("cut")
+    torn = save()
+    assert {name: size for name, (_, size) in torn.items()} == {name: size for name, (_, size) in first.items()}
+    (out / "README.md").unlink()
+    assert save().keys() == first.keys()
 
 
 def test_the_chosen_strength_is_in_the_saved_adapter(tied_folder, tmp_path):

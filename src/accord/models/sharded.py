@@ -74,8 +74,8 @@ def as_fsdp2(environment: Mapping[str, str]) -> dict[str, str]:
             raise SettingsError(f"the Accelerate configuration's deepspeed_config asks for {said}")
     if environment.get("ACCELERATE_GRADIENT_CLIPPING", "auto").lower() not in ("none", "", "auto", "1", "1.0"):
         raise SettingsError(
-            "the Accelerate configuration's deepspeed_config asks for gradients clipped at another norm than 1, where all runs clip "
-            "them; set gradient_clipping: 1.0, or leave it out"
+            "the Accelerate configuration's deepspeed_config asks for gradients clipped at another norm than 1, where all runs "
+            "clip them; set gradient_clipping: 1.0, or leave it out"
         )
     stage = environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
     return {
@@ -163,6 +163,12 @@ def value_of(value: Tensor) -> Tensor:
     """Return a tensor that every process holds a part of, whole, in every process; any other as it is."""
     spread: Any = value
     return spread.full_tensor() if isinstance(spread, DTensor) else value  # type: ignore[no-any-return]
+
+
+def own_part(value: Tensor) -> Tensor:
+    """Return this process's part of a tensor that is spread; any other as it is."""
+    spread: Any = value
+    return spread.to_local() if isinstance(spread, DTensor) else value  # type: ignore[no-any-return]
 
 
 def part_of(value: Tensor, like: Tensor) -> Tensor:

@@ -13,20 +13,19 @@ from accord.data.examples import Example, read_examples
 from accord.data.jsonl import refuse
 from accord.models.adapters import scaled
 from accord.models.chat import ChatFormat
-from accord.models.load import load_model, published_name
+from accord.models.load import load_model
 from accord.models.packed import packed
 from accord.models.tree import Tree
 from accord.recipes.held_out import unlike_training
 from accord.recipes.reporting import machine_facts
 from accord.recipes.retain import NO_RETAIN, Retain
+from accord.recipes.saving import save_finished
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import (
     Trainee,
     check_window,
     make_trainee,
-    plain_card,
     retaining,
-    save_model,
     start_stage,
     train_stage,
 )
@@ -87,8 +86,7 @@ def run_conversations(
     result = train_stage(trainee, stage, train)
     if held_trees:
         costs["sft"] = _cost(trainee, held_trees, progress, "held-out conversations, trained model")
-    card = plain_card(settings.model, f"SFT on {len(trees)} conversations")
-    save_model(trainee, out / "model", card, 1.0, published_name(settings.model, loaded))
+    save_finished(trainee, stage, out / "model", settings.model, f"SFT on {len(trees)} conversations")
     n_tokens = sum(t.length for t in trees)
     return {
         "conversations": len(trees),

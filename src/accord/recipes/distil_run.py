@@ -24,7 +24,7 @@ from accord.errors import DataError, SettingsError
 from accord.models.adapters import scaled
 from accord.models.chat import ChatFormat
 from accord.models.head import Head
-from accord.models.load import load_model, published_name
+from accord.models.load import load_model
 from accord.models.packed import packed
 from accord.models.rollout import generate
 from accord.models.sampling import Sampling
@@ -32,15 +32,14 @@ from accord.models.sharded import sharding_asked
 from accord.models.tree import Tree
 from accord.recipes.reporting import machine_facts
 from accord.recipes.retain import NO_RETAIN, Retain
+from accord.recipes.saving import save_finished
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import (
     Trainee,
     check_window,
     make_trainee,
-    plain_card,
     reference_head,
     retaining,
-    save_model,
     start_stage,
     train_stage,
 )
@@ -124,8 +123,8 @@ def run_distillation(
     )
     if held_out:
         distances["distilled"] = distance("held-out rows, trained model")
-    card = plain_card(settings.model, f"Context distillation on {len(examples)} rows")
-    save_model(trainee, out / "model", card, 1.0, published_name(settings.model, loaded))
+    what = f"Context distillation on {len(examples)} rows"
+    save_finished(trainee, stage, out / "model", settings.model, what)
     if is_main():
         forget_states(stage.folder)
         if not examples[0].answers:

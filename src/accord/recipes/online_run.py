@@ -29,6 +29,7 @@ from accord.models.tree import Tree, decoder_of
 from accord.objectives.lagrangian import Multiplier
 from accord.policy import load_policy
 from accord.recipes.reporting import machine_facts
+from accord.recipes.saving import save_finished, save_weights
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import (
     OBJECTIVES,
@@ -36,10 +37,7 @@ from accord.recipes.training import (
     check_window,
     make_trainee,
     pair_objective,
-    plain_card,
     reference_head,
-    save_model,
-    save_weights,
     start_stage,
 )
 from accord.report.reinforcement import Reinforcement, Watched, watched
@@ -186,10 +184,10 @@ def run_online(
     if is_main() and not stage.done:
         forget_states(stage.folder)
         stage.finish({"seconds": result.seconds, "ended": result.ended})
-    card = plain_card(settings.model, f"{name} on {len(prompts)} prompts, rewarded by {judges.reward.name},")
     if learner.value_head is not None:
         delattr(trainee.model, VALUE_HEAD)
-    save_model(trainee, out / "model", card, 1.0, published_name(settings.model, loaded))
+    what = f"{name} on {len(prompts)} prompts, rewarded by {judges.reward.name},"
+    save_finished(trainee, stage, out / "model", settings.model, what)
     evidence = evidence_of(name, stage.folder, settings.model, prompts, judges, asked.steps, result)
     facts = {
         "prompts": len(prompts),

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from accord.data.checks import read_comparisons
 from accord.models.adapters import scaled
-from accord.models.load import load_model, published_name
+from accord.models.load import load_model
 from accord.models.packed import packed
 from accord.models.tree import Tree
 from accord.objectives.pairs import Pairs
 from accord.recipes.held_out import HeldOut, measure, preference_accuracy, read_held_out
 from accord.recipes.reporting import machine_facts
 from accord.recipes.retain import NO_RETAIN, Retain
+from accord.recipes.saving import save_finished
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import (
     PairObjective,
@@ -27,8 +28,6 @@ from accord.recipes.training import (
     make_trainee,
     pair_objective,
     pair_trees,
-    plain_card,
-    save_model,
     start_stage,
     train_on_pairs,
     train_stage,
@@ -114,8 +113,7 @@ def run_preferences(
         "pairs/s": round(len(trees) * settings.epochs / result.seconds, 2),
     }
     after = _logps(trainee, held_trees, progress, "held-out pairs, trained model") if kept else None
-    card = plain_card(settings.model, f"{name} on {len(trees)} pairs")
-    save_model(trainee, out / "model", card, 1.0, published_name(settings.model, loaded))
+    save_finished(trainee, stage, out / "model", settings.model, f"{name} on {len(trees)} pairs")
     facts["model"] = str(out / "model")
     if before is None or after is None:
         return facts, None

@@ -6,9 +6,7 @@ import datetime
 import math
 import os
 import platform
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,13 +23,13 @@ from accord.evals.summary import Condition
 from accord.models.load import STARTER, published_name
 from accord.models.quantised import number_format
 from accord.policy import Policy
+from accord.recipes.saving import save_model
 from accord.recipes.settings import AlignSettings
-from accord.recipes.training import Trainee, save_model
+from accord.recipes.training import Trainee
 from accord.report.assessment import assess
 from accord.report.evidence import Evidence, RoundEvidence, TrainingStage
 from accord.report.model_card import model_card
 from accord.report.page import write_report
-from accord.runs.atomic import sync_folder
 from accord.runs.folder import Run
 from accord.scorers.calibration_record import load_calibration
 from accord.train.offline import TrainResult
@@ -128,10 +126,7 @@ def write_outputs(
     )
     progress.say("writing the report, the model and the findings")
     write_records(run.folder / "findings.jsonl", findings)
-    _replace_folder(
-        run.folder / "model",
-        lambda folder: save_model(trainee, folder, model_card(evidence), strength, evidence.model_name),
-    )
+    save_model(trainee, run.folder / "model", model_card(evidence), strength, evidence.model_name)
     page = write_report(evidence, run.folder)
     run.record(
         gates=[gate_record(result) for result in assess(evidence).gates],
@@ -148,18 +143,6 @@ def write_outputs(
 def _losses(result: TrainResult) -> tuple[tuple[int, float], ...]:
     """A skipped step has no loss to draw."""
     return tuple((log.step, log.loss) for log in result.steps if math.isfinite(log.loss))
-
-
-def _replace_folder(target: Path, write: Callable[[Path], None]) -> None:
-    work = Path(tempfile.mkdtemp(prefix=".model-", dir=target.parent))
-    try:
-        write(work)
-        if target.exists():
-            shutil.rmtree(target)
-        work.rename(target)
-        sync_folder(target.parent)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _processor() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from accord.errors import SettingsError
 from accord.models.adapters import scaled
-from accord.models.load import load_model, published_name
+from accord.models.load import load_model
 from accord.models.packed import packed
 from accord.models.precision import pick_device
 from accord.models.projection import Projection
@@ -17,12 +17,11 @@ from accord.models.tree import head_weight
 from accord.recipes.held_out import HeldOut
 from accord.recipes.ranked import Compared, Labelled, People, are_labelled
 from accord.recipes.reporting import machine_facts
+from accord.recipes.saving import save_finished
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import (
     check_window,
     make_trainee,
-    plain_card,
-    save_model,
     start_stage,
     train_stage,
 )
@@ -96,13 +95,12 @@ def run_reward(
         "seconds": round(result.seconds, 1),
         "prompts/s": round(len(trees) * settings.epochs / result.seconds, 2),
     }
-    card = plain_card(settings.model, f"{'Cost' if cost else 'Reward'} model from {people.what}")
-    save_model(
+    save_finished(
         trainee,
+        stage,
         out / "model",
-        card,
-        1.0,
-        published_name(settings.model, loaded),
+        settings.model,
+        f"{'Cost' if cost else 'Reward'} model from {people.what}",
         reward_tokenizer(loaded.model, loaded.tokenizer),
     )
     facts["model"] = str(out / "model")

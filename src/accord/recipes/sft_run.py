@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from accord.data.records import read_demonstrations
-from accord.models.load import load_model, published_name
+from accord.models.load import load_model
 from accord.recipes.reporting import machine_facts
+from accord.recipes.saving import save_finished
 from accord.recipes.settings import AlignSettings
 from accord.recipes.training import (
     demonstration_trees,
     make_trainee,
-    plain_card,
-    save_model,
     start_stage,
     train_on_demonstrations,
     train_stage,
@@ -39,13 +38,7 @@ def run_sft(data: Path, out: Path, settings: AlignSettings, progress: Progress) 
         stage,
         lambda folder: train_on_demonstrations(trainee, demonstrations, settings, folder, progress),
     )
-    save_model(
-        trainee,
-        out / "model",
-        plain_card(settings.model, f"SFT on {len(demonstrations)} rows"),
-        1.0,
-        published_name(settings.model, loaded),
-    )
+    save_finished(trainee, stage, out / "model", settings.model, f"SFT on {len(demonstrations)} rows")
     return {
         "rows": len(demonstrations),
         "steps": len(result.steps),

@@ -23,10 +23,10 @@ from accord.policy import load_policy
 from accord.recipes.online_run import read_asked
 from accord.recipes.reporting import machine_facts
 from accord.recipes.reward_truth import ANSWERS
-from accord.recipes.training import plain_card
+from accord.recipes.saving import plain_card
 from accord.report.reinforcement import mean_over_prompts
 from accord.report.soup_page import SoupPoint, write_soup
-from accord.runs.atomic import file_digest, write_text
+from accord.runs.atomic import file_digest, write_folder
 from accord.runs.folder import open_run
 from accord.scorers.as_reward import Weighted, reward_named
 from accord.starter import policy_path
@@ -108,10 +108,11 @@ def _write(share: float, folders: Sequence[Path], folder: Path) -> None:
 
 def _keep(share: float, folders: Sequence[Path], out: Path, asked: SoupAsked) -> Path:
     target = out / "model"
-    shutil.rmtree(target, ignore_errors=True)
-    _write(share, folders, target)
-    write_text(
-        target / "README.md",
-        plain_card(asked.models[0], f"{1 - share:.0%} of {asked.models[0]} and {share:.0%} of {asked.models[1]}, made"),
-    )
+    what = f"{1 - share:.0%} of {asked.models[0]} and {share:.0%} of {asked.models[1]}, made"
+
+    def write(work: Path) -> None:
+        _write(share, folders, work)
+        (work / "README.md").write_text(plain_card(asked.models[0], what, "peft"), encoding="utf-8")
+
+    write_folder(target, write)
     return target

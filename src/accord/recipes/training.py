@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from peft import get_peft_model_state_dict
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from accord.errors import DataError
 from accord.models.adapters import add_lora, n_layers
@@ -24,8 +21,7 @@ from accord.models.head import Head, LiveHead
 from accord.models.load import LoadedModel, window
 from accord.models.packed import packed
 from accord.models.projection import Projection
-from accord.models.sharded import is_sharded, shard, sharding_asked, trained_state, value_of
-from accord.models.stacked import can_stack, save_stacked
+from accord.models.sharded import is_sharded, shard, sharding_asked, value_of
 from accord.models.tree import Tree, decoder_of, head_weight
 from accord.objectives.pairs import Pairs
 from accord.objectives.reduction import Losses
@@ -340,60 +336,3 @@ def check_window(trees: Sequence[Tree], loaded: LoadedModel, ids: Sequence[str])
             f"{len(long)} of {len(trees)} rows are longer than the model's window of {limit} tokens: {', '.join(long[:5])}"
             " … shorten or remove them"
         )
-
-
-def plain_card(model: str, what: str) -> str:
-    """Return the model card of a single training run, which measures no safety."""
-    return (
-        f"---\nbase_model: {model}\nlibrary_name: peft\ntags: [accord]\n---\n\n{what} with Accord. Its safety was not "
-        "measured: `accord align` does that.\n"
-    )
-
-
-def save_model(
-    trainee: Trainee,
-    folder: Path,
-    card: str,
-    scale: float,
-    base_name: str,
-    tokenizer: PreTrainedTokenizerBase | None = None,
-) -> None:
-    """Write the model as the ecosystem reads it: adapter or weights as safetensors, tokenizer, README.md.
-
-    `scale` is folded into the adapter, so that what is loaded acts at the strength that was measured. What was trained on top of an
-    adapter is saved together with it (`models.stacked`). `tokenizer` is written instead of the loaded one.
-    """
-    save_weights(trainee, folder, scale, base_name)
-    if is_main():
-        (tokenizer or trainee.loaded.tokenizer).save_pretrained(folder)
-        (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def save_weights(trainee: Trainee, folder: Path, scale: float, base_name: str) -> None:
-    """Write what `save_model` writes, without tokenizer and README.md."""
-    model: Any = trainee.model
-    # Where weights are spread, all processes bring them together.
-    state = trained_state(model) if is_sharded(model) else None
-    if not is_main():
-        return
-    if hasattr(model, "peft_config"):
-        config = model.peft_config["default"]
-        config.base_model_name_or_path = base_name
-        alpha = config.lora_alpha
-        config.lora_alpha = alpha * scale
-        below = Path(trainee.loaded.adapter)
-        if not trainee.loaded.adapter:
-            # Embeddings are never adapted; to see whether they were resized PEFT would ask the hub.
-            model.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
-        elif can_stack(below, config):
-            weights = get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False)
-            save_stacked(below, config, weights, folder)
-        else:
-            # No adapter says what both are together: the weights do.
-            copy.deepcopy(model).merge_and_unload().save_pretrained(folder)
-        config.lora_alpha = alpha
-    else:
-        if state is not None:
-            state = {name: weight.to(trainee.compute) for name, weight in state.items()}
-            model.config.dtype = trainee.compute
-        model.save_pretrained(folder, state_dict=state)

@@ -10,19 +10,18 @@ import torch
 from torch import Tensor
 
 from accord.data.ratings import read_ratings
-from accord.models.load import load_model, published_name, window
+from accord.models.load import load_model, window
 from accord.models.packed import packed
 from accord.models.tree import Tree
 from accord.objectives.kto import kto
 from accord.recipes.reporting import machine_facts
 from accord.recipes.retain import NO_RETAIN, Retain
+from accord.recipes.saving import save_finished
 from accord.recipes.settings import TrainingSettings
 from accord.recipes.training import (
     check_window,
     make_trainee,
-    plain_card,
     retaining,
-    save_model,
     start_stage,
     train_stage,
 )
@@ -89,8 +88,7 @@ def run_kto(
         return fit(trainee.model, task, settings.dials(), folder, progress, "KTO")
 
     result = train_stage(trainee, stage, train)
-    card = plain_card(settings.model, f"KTO on {len(ratings)} marked answers")
-    save_model(trainee, out / "model", card, 1.0, published_name(settings.model, loaded))
+    save_finished(trainee, stage, out / "model", settings.model, f"KTO on {len(ratings)} marked answers")
     return {
         "desirable": sum(r.desirable for r in ratings),
         "undesirable": sum(not r.desirable for r in ratings),

@@ -124,9 +124,7 @@ def fit_online(
                 measured, work = run.learn(
                     samples,
                     at,
-                    lambda task: Stepper(
-                        learner.model, task, settings.loop, masters, optimizer, progress, method.name
-                    ),
+                    lambda task: Stepper(learner.model, task, settings.loop, masters, optimizer, progress, method.name),
                 )
             run.step += 1
             at.seconds = before + clock() - began
