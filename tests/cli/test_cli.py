@@ -7,6 +7,8 @@ import sys
 import pytest
 from command_line import accord
 
+from accord.cli import app
+
 
 def one_line_error(result):
     assert result.returncode == 2, result.stderr
@@ -261,3 +263,29 @@ def test_settings_that_no_training_run_can_have_are_named_all_at_once(tmp_path):
     assert "rank must be at least 1, not 0" in message
     assert "method must be 'lora', 'dora', 'rslora' or 'full', not ful" in message
     assert "precision must be 'auto', 'fp32', 'bf16', 'int8' or 'nf4', not b16" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("align --model m", "; `accord resume` goes on from here"),
+        ("redteam", "; `accord resume` goes on from here"),
+        ("resume runs/a", "; `accord resume` goes on from here"),
+        ("train dpo pairs.jsonl --out runs/a", "; the same command goes on from here, with the run's folder as --out"),
+        ("align --recipe llama2", "; the same command goes on from here, with the run's folder as --out"),
+        ("data check rows.jsonl", ""),
+    ],
+)
+def test_a_stopped_verb_says_what_goes_on_with_it(arguments, said, monkeypatch, capsys):
+    """`accord resume` refuses the runs of `accord train` and of recipes that are made of such."""
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["accord", *arguments.split()])
+    monkeypatch.setattr(app, "app", stopped)
+    monkeypatch.setattr(app, "_register", lambda _: None)
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == f"accord: stopped{said}\n"

@@ -140,6 +140,19 @@ def _spread_as_asked() -> None:
         os.environ.update(as_fsdp2(os.environ))
 
 
+def _how_to_go_on(arguments: Sequence[str]) -> str:
+    """Return what goes on with a run that was stopped; empty for verbs that keep none."""
+    from accord.cli.align import RECIPES
+
+    verb = arguments[0] if arguments else ""
+    of_runs = any(name in argument for argument in arguments for name in RECIPES.keys() - {"safety_round"})
+    if verb in ("redteam", "resume") or (verb == "align" and not of_runs):
+        return "; `accord resume` goes on from here"
+    if verb in ("align", "eval", "train"):
+        return "; the same command goes on from here, with the run's folder as --out"
+    return ""
+
+
 def main() -> None:
     """Run the command line; end with the exit code that the result asks for."""
     debug = "--debug" in sys.argv
@@ -162,7 +175,7 @@ def main() -> None:
         print(f"accord: {error}", file=sys.stderr)
         code = error.exit_code
     except KeyboardInterrupt:
-        print("accord: stopped; `accord resume` goes on from here", file=sys.stderr)
+        print(f"accord: stopped{_how_to_go_on(arguments)}", file=sys.stderr)
         code = 130
     except Exception as error:
         if debug:

@@ -66,7 +66,8 @@ def _beside(path: Path) -> Iterator[Path]:
         # torch and safetensors report a failed write of a model's weights as errors of their own, without an errno.
         if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error) or "file write failed" in str(error):
             raise InputError(
-                f"the disk is full: cannot write {path}; free some space and run `accord resume`"
+                f"the disk is full: cannot write {path}; free some space and go on: the same command with the run's folder as "
+                "--out, or `accord resume` after `accord align` and `accord redteam`"
             ) from error
         if isinstance(error, OSError):
             raise InputError(f"cannot write {path}: {error.strerror or error}") from error
