@@ -245,8 +245,8 @@ class Finding:
 class Progress(Protocol):
     """Where long work says how far it is."""
 
-    def start(self, stage: str, total: int, unit: str) -> None:
-        """Begin a stage of `total` units."""
+    def start(self, stage: str, total: int, unit: str, done: int = 0) -> None:
+        """Begin a stage of `total` units, of which so many were `done` before: they cost no time now."""
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Say that `n` more units are done."""
@@ -264,7 +264,7 @@ class Progress(Protocol):
 class Silent:
     """A `Progress` that says nothing."""
 
-    def start(self, stage: str, total: int, unit: str) -> None:
+    def start(self, stage: str, total: int, unit: str, done: int = 0) -> None:
         """Ignore."""
 
     def advance(self, n: int = 1, note: str = "") -> None:

@@ -26,15 +26,16 @@ PLAIN_EVERY_S = 15.0
 class TerminalProgress:
     """A rich bar; finished stages stay on the screen as one line each."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         self.console = Console(stderr=True)
         self.bar: Progress | None = None
         self.task: TaskID | None = None
-        self.stage, self.unit, self.began, self.done = "", "", 0.0, 0
+        self.stage, self.unit, self.began, self.before, self.done = "", "", 0.0, 0, 0
 
-    def start(self, stage: str, total: int, unit: str) -> None:
+    def start(self, stage: str, total: int, unit: str, done: int = 0) -> None:
         """Begin a stage."""
-        self.stage, self.unit, self.began, self.done = stage, unit, time.monotonic(), 0
+        self.stage, self.unit, self.began, self.before, self.done = stage, unit, self.clock(), done, done
         self.bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -47,13 +48,13 @@ class TerminalProgress:
             transient=True,
         )
         self.bar.start()
-        self.task = self.bar.add_task(stage, total=total, rate="", note="")
+        self.task = self.bar.add_task(stage, total=total, completed=done, rate="", note="")
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Move the bar."""
         self.done += n
         if self.bar is not None and self.task is not None:
-            rate = self.done / max(time.monotonic() - self.began, 1e-9)
+            rate = (self.done - self.before) / max(self.clock() - self.began, 1e-9)
             self.bar.update(self.task, advance=n, note=note, rate=f"{rate:.1f} {self.unit}/s")
 
     def finish(self, note: str = "") -> None:
@@ -61,8 +62,10 @@ class TerminalProgress:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
-        seconds = time.monotonic() - self.began
-        self.console.print(f"[green]done[/green] {self.stage}: {self.done} {self.unit} in {seconds:.0f} s {note}")
+        seconds = self.clock() - self.began
+        self.console.print(
+            f"[green]done[/green] {self.stage}: {_made(self.before, self.done, self.unit, seconds)} {note}"
+        )
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
@@ -77,22 +80,22 @@ class PlainProgress:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self.stage, self.unit, self.total, self.done = "", "", 0, 0
+        self.stage, self.unit, self.total, self.before, self.done = "", "", 0, 0, 0
         self.began = self.said = 0.0
 
-    def start(self, stage: str, total: int, unit: str) -> None:
+    def start(self, stage: str, total: int, unit: str, done: int = 0) -> None:
         """Begin a stage."""
-        self.stage, self.unit, self.total, self.done = stage, unit, total, 0
+        self.stage, self.unit, self.total, self.before, self.done = stage, unit, total, done, done
         self.began = self.said = self.clock()
-        self.say(f"{stage}: 0/{total} {unit}")
+        self.say(f"{stage}: {done}/{total} {unit}")
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Say how far it is, not too often."""
         self.done += n
         now = self.clock()
-        if now - self.said >= PLAIN_EVERY_S and self.done:
+        if now - self.said >= PLAIN_EVERY_S and self.done > self.before:
             self.said = now
-            rate = self.done / max(now - self.began, 1e-9)
+            rate = (self.done - self.before) / max(now - self.began, 1e-9)
             left = (self.total - self.done) / rate
             self.say(
                 f"{self.stage}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s, {left:.0f} s left {note}"
@@ -100,7 +103,8 @@ class PlainProgress:
 
     def finish(self, note: str = "") -> None:
         """End the stage."""
-        self.say(f"{self.stage}: done, {self.done} {self.unit} in {self.clock() - self.began:.0f} s {note}".rstrip())
+        made = _made(self.before, self.done, self.unit, self.clock() - self.began)
+        self.say(f"{self.stage}: done, {made} {note}".rstrip())
 
     def say(self, line: str) -> None:
         """Print a line."""
@@ -108,6 +112,12 @@ class PlainProgress:
 
     def measure(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Print nothing: the stage's lines say what matters of it."""
+
+
+def _made(before: int, done: int, unit: str, seconds: float) -> str:
+    """Return what was made in how long; where some was there before, only the rest took this time."""
+    now = f", {done - before} of them now," if before else ""
+    return f"{done} {unit}{now} in {seconds:.0f} s"
 
 
 def is_main_process() -> bool:

@@ -22,11 +22,11 @@ class Tracked:
         self.advance, self.finish, self.say = inner.advance, inner.finish, inner.say
         self.accelerator: Any = None
 
-    def start(self, stage: str, total: int, unit: str) -> None:
+    def start(self, stage: str, total: int, unit: str, done: int = 0) -> None:
         """Begin a stage."""
         if self.accelerator is None:
             self.accelerator = self._started()
-        self.inner.start(stage, total, unit)
+        self.inner.start(stage, total, unit, done)
 
     def measure(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Log the values under the stage's name."""

@@ -91,8 +91,7 @@ async def ask(
     # Items of like length are asked one after another: a local model pads a batch to its longest.
     asked = [i for i in chosen.items if not isinstance(i, Given) and i.id not in journal.rows]
     missing = sorted(asked, key=lambda i: (_length(i), i.id))
-    progress.start(chosen.name, len(chosen.items), "items")
-    progress.advance(len(chosen.items) - len(missing))
+    progress.start(chosen.name, len(chosen.items), "items", len(chosen.items) - len(missing))
 
     async def one(item: Asked) -> None:
         try:

@@ -228,13 +228,14 @@ class _Campaign:
 
     async def run(self) -> tuple[Trial, ...]:
         total = min(self.plan.budget, len(self.order) * self.queries)
-        self.progress.start("red team", total, "questions")
+        done = sum(len(trial.attempts) for trial in self.journal.ended.values())
+        self.progress.start("red team", total, "questions", done)
         by_id = {(attack, goal.id): (attack, goal) for attack, goal in self.order}
         for attack, goal in (by_id[cell] for cell in self.journal.begun):
             self.bandit.take(attack, goal)
         for trial in self.journal.ended.values():
             for attempt in trial.attempts:
-                self._on_answer(Completion(attempt.answer, attempt.n_tokens, error=_error(attempt)))
+                self._count(Completion(attempt.answer, attempt.n_tokens, error=_error(attempt)))
             self._take_in(trial)
         cut_off = [(by_id[c], drawn) for c, drawn in self.journal.begun.items() if c not in self.journal.ended]
         await self._spend(lambda: cut_off.pop(0) if cut_off else None, AT_ONCE)
@@ -330,10 +331,13 @@ class _Campaign:
         return not self.n_answered and self.n_failed >= UNREACHABLE_AFTER
 
     def _on_answer(self, completion: Completion) -> None:
+        self._count(completion)
+        self.progress.advance(1, self._note())
+
+    def _count(self, completion: Completion) -> None:
         self.n_tokens += completion.n_tokens
         self.n_failed += bool(completion.error)
         self.n_answered += not completion.error
-        self.progress.advance(1, self._note())
 
     def _note(self) -> str:
         failed = f", {self.n_failed} failed" if self.n_failed else ""

@@ -138,8 +138,7 @@ def fit(
             same_everywhere([p.data for p in parameters])
         masters.publish()
         peak = n_processes() * matrix_peak(multiplied_in(model), masters.weights[0].device)
-        progress.start(stage, len(plan), "steps")
-        progress.advance(at.step)
+        progress.start(stage, len(plan), "steps", at.step)
         began = saved = clock()
         every_s = CHECKPOINT_EVERY_S
         before, work, warned = at.seconds, Work(), set(warnings_of(at.logs))

@@ -114,8 +114,7 @@ def fit_online(
             same_everywhere([p.data for p in masters.parameters])
         masters.publish()
         peak = n_processes() * matrix_peak(multiplied_in(learner.model), masters.weights[0].device)
-        progress.start(method.name, settings.steps, "steps")
-        progress.advance(run.step)
+        progress.start(method.name, settings.steps, "steps", run.step)
         began = saved = clock()
         before = at.seconds
         while run.step < settings.steps and not run.ended:
