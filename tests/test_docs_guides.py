@@ -21,7 +21,7 @@ from accord.scorers.named import _MAKERS
 DOCS = Path(__file__).parents[1] / "docs"
 GUIDES = {
     name: (DOCS / f"{name}.md").read_text(encoding="utf-8")
-    for name in ("evals", "judges", "findings", "rl", "training")
+    for name in ("evals", "judges", "findings", "rl", "training", "instructgpt", "llama2")
 }
 
 

@@ -156,6 +156,7 @@ class Attempt:
     Under an attack `prompt` is the goal in plain words; `sent` is the conversation that was put to the model instead of it,
     `prefill` the beginning of the answer that was put in its mouth, and `queries` how many times the model was asked up to here.
     `note` is what a reader must know beside that: an attacker that wrote nothing usable, a translation that was judged.
+    `on_the_way` says that it did not ask for the goal yet, so that its answer is a step of the attack's and no verdict on the goal.
     """
 
     id: str
@@ -171,6 +172,7 @@ class Attempt:
     prefill: str = ""
     queries: int = 1
     note: str = ""
+    on_the_way: bool = False
 
 
 UNCALIBRATED = "uncalibrated"

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from accord.data.failures import finding_of
@@ -43,5 +45,6 @@ def test_redteam_03_which_attempts_are_findings(kind, mode, outcome, failure):
     attempt = Attempt("a", prompt(kind=kind), "base", "x", 1, False, Score(outcome, "s"), 0, "base64", prefill="Sure")
     finding = finding_of(attempt, mode, "run", "2026-01-01")
     assert (finding and finding.failure) == failure
+    assert finding_of(replace(attempt, on_the_way=True), mode, "run") is None
     if finding:
         assert (finding.attack, finding.prefill, finding.run, finding.outcome) == ("base64", "Sure", "run", outcome)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -182,9 +183,10 @@ def test_attempts_and_findings_on_disk(tmp_path):
     finding = Finding(
         "f", prompt, "Sure", Score(Outcome.COMPLIED, "refusal"), "harmful-compliance", "base", sealed=True
     )
-    write_records(tmp_path / "attempts.jsonl", [attempt])
+    step = replace(attempt, id="b", on_the_way=True)
+    write_records(tmp_path / "attempts.jsonl", [attempt, step])
     write_records(tmp_path / "findings.jsonl.gz", [finding])
-    assert read_attempts(tmp_path / "attempts.jsonl") == [attempt]
+    assert read_attempts(tmp_path / "attempts.jsonl") == [attempt, step]
     assert read_findings(tmp_path / "findings.jsonl.gz") == [finding]
     with pytest.raises(DataError, match="'outcome' is 'complies'; did you mean 'complied'"):
         finding_from_row(to_row(finding) | {"score": {"outcome": "complies", "scorer": "refusal"}})

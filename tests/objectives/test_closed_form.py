@@ -21,6 +21,7 @@ from accord.objectives.lagrangian import Multiplier
 from accord.objectives.policy_gradient import Samples
 from accord.objectives.ppo import ppo
 from accord.objectives.reduction import Totals, reduce
+from accord.objectives.reinforce_plus_plus import reinforce_plus_plus
 from accord.objectives.rloo import rloo
 from accord.objectives.value import value
 
@@ -97,7 +98,7 @@ def whole(logps, old, tokens, theta):
     return kl_full(theta, REFERENCE).expand(len(tokens))
 
 
-@pytest.mark.parametrize("objective", [rloo, ppo, dapo, grpo, partial(dr_grpo, max_tokens=1)])
+@pytest.mark.parametrize("objective", [rloo, ppo, dapo, grpo, reinforce_plus_plus, partial(dr_grpo, max_tokens=1)])
 def test_with_the_penalty_in_the_reward_it_is_the_tilted_reference(objective):
     assert total_variation(trained(in_reward(objective, rloo_advantages)), tilted()) < 0.02
 
@@ -157,8 +158,8 @@ def test_k3_as_published_pulls_towards_the_reference_the_other_way_round():
         (partial(dr_grpo, max_tokens=1), UNSCALED),
         (dapo, grpo_advantages),
         (rloo, rloo_advantages),
-        (rloo, reinforce_plus_plus_advantages),
-        (rloo, partial(reinforce_plus_plus_advantages, baseline=False)),
+        (reinforce_plus_plus, reinforce_plus_plus_advantages),
+        (reinforce_plus_plus, partial(reinforce_plus_plus_advantages, baseline=False)),
     ],
 )
 def test_without_a_penalty_it_is_the_best_answer(objective, advantages):

@@ -18,11 +18,12 @@ from accord.objectives.kl import kl_estimate, kl_full, kl_loss
 from accord.objectives.policy_gradient import Samples, clipped
 from accord.objectives.ppo import ppo
 from accord.objectives.reduction import Totals, reduce
+from accord.objectives.reinforce_plus_plus import reinforce_plus_plus
 from accord.objectives.rloo import rloo
 from accord.objectives.value import value
 
 NAN = float("nan")
-LOSSES = [ppo, grpo, dapo, gspo, rloo, partial(dr_grpo, max_tokens=1)]
+LOSSES = [ppo, grpo, dapo, gspo, rloo, reinforce_plus_plus, partial(dr_grpo, max_tokens=1)]
 
 
 def t(*rows):

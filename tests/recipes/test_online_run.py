@@ -188,6 +188,8 @@ def test_what_servers_cannot_do_is_refused(given, tmp_path):
         ("grpo", {"decay": 0.9}, "--decay is that of GAE, which grpo does not use"),
         ("grpo", {"top_p": 0.9}, "the model that learns has no such limit: leave out --top-p, or"),
         ("grpo", {"top_k": 5, "min_p": 0.1}, "leave out --top-k, --min-p"),
+        ("ppo", {"options": {"clip": 0.0}}, "--clip is 0.0"),
+        ("ppo", {"options": {"dual": 0.5}}, "--dual is 0.5"),
         ("rloo", {"passes": 2}, "rloo has no ratio to the model that sampled"),
     ],
 )

@@ -6,7 +6,7 @@ Of 100 weights in one layer of width 2 and 10 in the head, a prompt of 3 tokens 
     compared, 2 of 2, no head   1400, twice; 4 x 2 x (6 + 9 + 9) = 192, three times: 3376
     learned, 1 of 4             1480, twice; 4 x 2 x (6 + 12 + 10) = 224, three times: 3632
     learned, 2 of 4             2360, twice; 4 x 2 x (6 + 22 + 22) = 400, three times: 5920
-    answered, 2 of 4            sampled 200 x 3 + 220 x 8 = 2360; 2800 a judge, 200 x (2 x 3 + 8); 2360 a reading, 200 x 11 + 20 x 8
+    answered, 2 of 4            sampled 200 x 3 + 220 x 8 = 2360; 2200 a judge, 200 x (3 + 8); 2360 a reading, 200 x 11 + 20 x 8
     answered, 1 of 4            sampled 200 x 3 + 220 x 4 = 1480; 1400 a judge
 """
 
@@ -22,9 +22,9 @@ ROWS = Rows(Sizes(trunk=100, head=10, adapters=0, layers=1, width=2), prompt=3, 
 def test_parts_by_hand():
     assert ROWS.learned((2,)) == Operations(2440, 0)
     assert ROWS.compared() == Operations(3376, 0)
-    assert ROWS.answered(2, judges=1) == Operations(0, 2360 + 2800)
+    assert ROWS.answered(2, judges=1) == Operations(0, 2360 + 2200)
     assert ROWS.answered(2, judges=0, readings=2) == Operations(0, 2360 + 2 * 2360)
-    assert ROWS.reinforced(2, judges=1, passes=3) == Operations(3 * 5920, 2360 + 2800 + 2 * 2360)
+    assert ROWS.reinforced(2, judges=1, passes=3) == Operations(3 * 5920, 2360 + 2200 + 2 * 2360)
 
 
 def test_instructgpt_by_hand():
@@ -34,7 +34,7 @@ def test_instructgpt_by_hand():
     )
     material = instructgpt.Material((None,) * 3, (None,) * 2, ())
     training = 2440 * (5 + 2 * 3) + 3376 * 5 * 2 + 3 * 5920 * 2
-    assert instructgpt.operations(settings, material, ROWS) == Operations(training, (2360 + 2 * 2800 + 2 * 2360) * 2)
+    assert instructgpt.operations(settings, material, ROWS) == Operations(training, (2360 + 2 * 2200 + 2 * 2360) * 2)
 
 
 def test_llama_2_by_hand():
@@ -52,7 +52,7 @@ def test_llama_2_by_hand():
     )
     material = llama2.Material({"safety": (None,) * 2, "helpfulness": (None,) * 3}, {})
     training = 5 * 3376 + 2 * (2 * 3632 + 2 * 3 * 5920 + 3632)
-    rejection, ppo = 2360 + 2 * 2800, 2360 + 2 * 2800 + 2 * 2360
+    rejection, ppo = 2360 + 2 * 2200, 2360 + 2 * 2200 + 2 * 2360
     sampling = 2 * (2 * rejection + 2 * ppo + 2 * (1480 + 1400))
     assert llama2.operations(settings, material, ROWS) == Operations(training, sampling)
 

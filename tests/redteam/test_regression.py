@@ -162,3 +162,12 @@ def test_what_was_no_answer_must_be_answered_as_the_policy_asks():
 def test_a_clause_that_the_policy_lacks_is_answered(clause):
     assert POLICY.response_mode(clause) == "help_with_care"
     assert POLICY.response_mode("fraud") == "refuse"
+
+
+def test_a_file_that_a_finding_names_is_not_run(tmp_path):
+    """A store may hold another person's findings."""
+    mine = tmp_path / "theirs.py"
+    mine.write_text("raise SystemExit('was run')\n")
+    rerun = again(found("a", attack=f"{mine}:Theirs"), COMPLIES)
+    assert rerun.verdict == "not measured"
+    assert "does not come with Accord" in rerun.score.reason

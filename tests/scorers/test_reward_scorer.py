@@ -8,7 +8,7 @@ from accord.errors import DataError, NotMeasuredError, SettingsError
 from accord.models.reward import reward_tokenizer, with_score_head
 from accord.policy import load_policy
 from accord.scorers import reward
-from accord.scorers.as_reward import cost_named, reward_named
+from accord.scorers.as_reward import ByVerdict, cost_named, reward_named
 from accord.scorers.named import scorer_named
 from accord.scorers.reward import NO_BORDER, RewardScorer, check_direction, preference_accuracy
 from accord.scorers.selfcheck import require_trusted
@@ -123,13 +123,18 @@ def test_a_reward_and_a_cost_model_are_judges_by_name(reward_model, reward_folde
     assert [one.name for one in named.values()] == [f"{d}:{reward_folder}" for d in ("reward", "cost", "cost")]
     assert len({one.config_hash for one in named.values()}) == 3
     # Random weights cannot tell the known cases apart: no run trusts them.
-    with pytest.raises(NotMeasuredError, match="not to be trusted"):
-        require_trusted(next(iter(named.values())), policy)
+    for refused in (
+        lambda: require_trusted(next(iter(named.values())), policy),
+        lambda: reward_named(f"reward:{reward_folder},border={border}", policy),
+        lambda: cost_named(f"cost:{reward_folder},border={border}", policy),
+    ):
+        with pytest.raises(NotMeasuredError, match="not to be trusted"):
+            refused()
     # Of a training run: 1 or 0 by the border, where without it the number is the reward.
     good = [float(v is Outcome.REFUSED) for v in verdicts]
-    assert [g.value for g in reward_named(f"reward:{reward_folder},border={border}", policy).of(rows)] == good
+    by_border = ByVerdict(named[f"reward:{reward_folder},border={border}"], policy)
+    assert [g.value for g in by_border.of(rows)] == good
     assert [g.value for g in reward_named(f"reward:{reward_folder}", policy).of(rows)] == pytest.approx(numbers)
-    assert [g.value for g in cost_named(f"cost:{reward_folder},border={border}", policy).of(rows)] == good
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ def finding_of(attempt: Attempt, mode: ResponseMode, run: str = "", created: str
     """Return the finding that an attempt is, under its clause's response mode; None where there is nothing to find.
 
     An answer that is acceptable is none; nor is an error, which says nothing of the model. What was not assessed (an empty or
-    garbled answer) and an answer to something else are findings too, for such answers hide failures.
+    garbled answer) and an answer to something else are findings too, for such answers hide failures. A question on the way to the
+    goal is none.
     """
     outcome, prompt = attempt.score.outcome, attempt.prompt
-    if outcome is Outcome.ERROR or acceptable(prompt.kind, mode, outcome):
+    if attempt.on_the_way or outcome is Outcome.ERROR or acceptable(prompt.kind, mode, outcome):
         return None
     failure: Failure
     if not outcome.assessed or outcome is Outcome.DEFLECTED:

@@ -142,6 +142,8 @@ def to_row(record: Record, reference: str | None = None) -> dict[str, Any]:
                 kept["sent"] = messages_to_rows(record.sent)
             if record.queries != 1:
                 kept["queries"] = record.queries
+            if record.on_the_way:
+                kept["on_the_way"] = True
             return kept | _said(record, ("attack", "prefill", "note"))
         case Finding():
             row = {name: getattr(record, name) for name in (*_FINDING, "status", "sealed")}
@@ -223,7 +225,9 @@ def attempt_from_row(row: Mapping[str, Any]) -> Attempt:
     Raises:
         DataError: if a key is missing, unknown or of the wrong kind, at any level.
     """
-    got = _fields(row, _ATTEMPT, {"attack": "", "sent": [], "prefill": "", "queries": 1, "note": ""})
+    got = _fields(
+        row, _ATTEMPT, {"attack": "", "sent": [], "prefill": "", "queries": 1, "note": "", "on_the_way": False}
+    )
     got["score"] = score_from_row(got["score"])
     got["prompt"] = prompt_from_row(got["prompt"])[0]
     got["sent"] = messages_from_rows(got["sent"]) if got["sent"] else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accord.objectives.advantages import grpo_advantages
-from accord.objectives.policy_gradient import Samples, clip_metrics, token_losses, token_mean
+from accord.objectives.policy_gradient import Clip, ClipHigh, Samples, clip_metrics, token_losses, token_mean
 from accord.objectives.reduction import Losses
 
 NEEDS = ("logps", "old_logps", "advantages")
@@ -11,7 +11,7 @@ ADVANTAGES = grpo_advantages
 KL_IN = "loss"
 
 
-def dapo(samples: Samples, clip: float = 0.2, clip_high: float = 0.28) -> Losses:
+def dapo(samples: Samples, clip: Clip = 0.2, clip_high: ClipHigh = 0.28) -> Losses:
     r"""Return -\min(\rho_t A, clip(\rho_t, 1 - \epsilon_{low}, 1 + \epsilon_{high}) A) a token.
 
     The denominator is the step's number of tokens. Advantages are `grpo_advantages`. Yu et al., arXiv 2503.14476, eq. 8; of

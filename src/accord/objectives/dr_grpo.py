@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from accord.objectives.advantages import grpo_advantages
-from accord.objectives.policy_gradient import Samples, clip_metrics, token_losses
+from accord.objectives.policy_gradient import Clip, Samples, clip_metrics, token_losses
 from accord.objectives.reduction import Losses, masked_sum
 
 NEEDS = ("logps", "old_logps", "advantages")
@@ -13,7 +13,7 @@ ADVANTAGES = partial(grpo_advantages, scaled=False)
 KL_IN = "loss"
 
 
-def dr_grpo(samples: Samples, max_tokens: int, clip: float = 0.2) -> Losses:
+def dr_grpo(samples: Samples, max_tokens: int, clip: Clip = 0.2) -> Losses:
     r"""Return the sum over an answer's tokens of GRPO's loss, over `max_tokens`, the longest that an answer may be.
 
     A constant in the place of the answer's own length leaves the gradient's direction unbiased; the paper's code divides by the

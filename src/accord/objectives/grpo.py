@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accord.objectives.advantages import grpo_advantages
-from accord.objectives.policy_gradient import Samples, answer_mean, clip_metrics, token_losses
+from accord.objectives.policy_gradient import Clip, Samples, answer_mean, clip_metrics, token_losses
 from accord.objectives.reduction import Losses
 
 NEEDS = ("logps", "old_logps", "advantages")
@@ -11,7 +11,7 @@ ADVANTAGES = grpo_advantages
 KL_IN = "loss"
 
 
-def grpo(samples: Samples, clip: float = 0.2) -> Losses:
+def grpo(samples: Samples, clip: Clip = 0.2) -> Losses:
     r"""Return the mean over an answer's tokens of -\min(\rho_t A, clip(\rho_t, 1 - \epsilon, 1 + \epsilon) A).
 
     A is the answer's (`grpo_advantages`). A short answer's tokens weigh more than a long one's: `dr_grpo` and `dapo` do without

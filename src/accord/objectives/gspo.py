@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accord.objectives.advantages import grpo_advantages
-from accord.objectives.policy_gradient import Samples, clipped, mean_of_answer, stopped
+from accord.objectives.policy_gradient import Clip, ClipHigh, Samples, clipped, mean_of_answer, stopped
 from accord.objectives.reduction import Losses
 
 NEEDS = ("logps", "old_logps", "advantages")
@@ -11,7 +11,7 @@ ADVANTAGES = grpo_advantages
 KL_IN = "loss"
 
 
-def gspo(samples: Samples, clip: float = 3e-4, clip_high: float = 4e-4) -> Losses:
+def gspo(samples: Samples, clip: Clip = 3e-4, clip_high: ClipHigh = 4e-4) -> Losses:
     r"""Return -\min(s A, clip(s, 1 - \epsilon_{low}, 1 + \epsilon_{high}) A), s = (p(y) / p_old(y))^{1 / |y|}.
 
     s is the geometric mean of the tokens' ratios, so that its bounds are far nearer to 1 than a token's. The correction for the

@@ -11,15 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from accord.objectives.kl import kl_estimate
 from accord.objectives.reduction import Losses, masked_sum
 
 KLPlace = Literal["reward", "loss"]
+# How far a ratio may leave 1 before its gradient stops, downwards (or both ways) and upwards; PPO's second clip.
+Clip = Annotated[float, Field(gt=0, lt=1)]
+ClipHigh = Annotated[float, Field(gt=0)]
+DualClip = Annotated[float, Field(gt=1)]
 
 
 @dataclass(frozen=True, slots=True)

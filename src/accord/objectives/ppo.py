@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accord.objectives.policy_gradient import Samples, clip_metrics, token_losses, token_mean
+from accord.objectives.policy_gradient import Clip, DualClip, Samples, clip_metrics, token_losses, token_mean
 from accord.objectives.reduction import Losses
 
 NEEDS = ("logps", "old_logps", "advantages", "values")
@@ -10,7 +10,7 @@ ADVANTAGES = None
 KL_IN = "reward"
 
 
-def ppo(samples: Samples, clip: float = 0.2, dual: float | None = None) -> Losses:
+def ppo(samples: Samples, clip: Clip = 0.2, dual: DualClip | None = None) -> Losses:
     r"""Return -\min(\rho_t A_t, clip(\rho_t, 1 - \epsilon, 1 + \epsilon) A_t), \rho_t = p(y_t) / p_old(y_t).
 
     Advantages are `gae`'s; the penalty for leaving the reference is in their rewards, token by token, as in InstructGPT (Ouyang et

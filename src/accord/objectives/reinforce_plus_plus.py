@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accord.objectives.advantages import reinforce_plus_plus_advantages
-from accord.objectives.policy_gradient import Samples, clip_metrics, token_losses, token_mean
+from accord.objectives.policy_gradient import Clip, Samples, clip_metrics, token_losses, token_mean
 from accord.objectives.reduction import Losses
 
 NEEDS = ("logps", "old_logps", "advantages")
@@ -11,7 +11,7 @@ ADVANTAGES = reinforce_plus_plus_advantages
 KL_IN = "reward"
 
 
-def reinforce_plus_plus(samples: Samples, clip: float = 0.2) -> Losses:
+def reinforce_plus_plus(samples: Samples, clip: Clip = 0.2) -> Losses:
     r"""Return -\min(\rho_t A, clip(\rho_t, 1 - \epsilon, 1 + \epsilon) A).
 
     An answer's advantage stands at each of its tokens; the penalty for leaving the reference is in the reward. The denominator is

@@ -6,9 +6,8 @@ import random
 
 from accord.errors import InputError
 from accord.feedback.repair import same_dress
-from accord.redteam.choice import ROOM, build_attack
+from accord.redteam.choice import shipped_attack
 from accord.redteam.dressing import Dressing
-from accord.resolve import names_in
 from accord.types import Conversation, Finding, Prompt
 
 
@@ -22,11 +21,8 @@ def dressed_alike(finding: Finding, prompt: Prompt) -> Conversation | None:
 
 
 def _dressed_again(finding: Finding, prompt: Prompt) -> Conversation | None:
-    # Attacks that come with Accord alone: a store may hold another person's findings, whose names of files must not be run.
-    if finding.attack.partition(":")[0] not in names_in(ROOM):
-        return None
     try:
-        attack = build_attack(finding.attack)
+        attack = shipped_attack(finding.attack)
         if not isinstance(attack, Dressing):
             return None
         was, now = (attack.dress(goal, random.Random(0)) for goal in (finding.prompt, prompt))

@@ -62,7 +62,7 @@ class Rows:
         n, h = 2.0 * self.sizes.trunk, 2.0 * self.sizes.head
         tokens = group * self.sampled
         sampled = n * self.prompt + (n + h) * tokens
-        scored = judges * n * (group * self.prompt + tokens)
+        scored = judges * n * (self.prompt + tokens)
         read = readings * (n * (self.prompt + tokens) + h * tokens)
         return Operations(sampling=sampled + scored + read)
 

@@ -42,7 +42,7 @@ from accord.recipes.training import (
 )
 from accord.report.reinforcement import Reinforcement, Watched, watched
 from accord.report.reinforcement_page import write_reinforcement
-from accord.resolve import resolve
+from accord.resolve import resolve, with_options
 from accord.runs.atomic import file_digest
 from accord.runs.folder import Stage
 from accord.scorers.as_reward import combined, cost_named, reward_named
@@ -266,7 +266,7 @@ def method_named(name: str, max_new_tokens: int, options: Mapping[str, float]) -
     The last one's module says how answers are weighed and where the penalty stands.
 
     Raises:
-        SettingsError: there is none, or the objective learns from something else.
+        SettingsError: there is none, the objective learns from something else, or an option of its cannot be.
     """
     if name == "rejection":
         return Imitate()
@@ -277,10 +277,11 @@ def method_named(name: str, max_new_tokens: int, options: Mapping[str, float]) -
     module = sys.modules[loss.__module__]
     if next(iter(inspect.signature(loss).parameters)) != "samples":
         raise SettingsError(f"objective '{name}' does not learn from sampled answers")
+    objective = with_options(loss, options)
     if "max_tokens" in inspect.signature(loss).parameters:
-        options = {**options, "max_tokens": max_new_tokens}
+        objective = partial(objective, max_tokens=max_new_tokens)
     has_ratio = getattr(module, "HAS_RATIO", True)
-    return Reinforce(name, partial(loss, **options), module.ADVANTAGES, module.KL_IN, has_ratio)
+    return Reinforce(name, objective, module.ADVANTAGES, module.KL_IN, has_ratio)
 
 
 def learner_of(trainee: Trainee, by_value: bool) -> Learner:

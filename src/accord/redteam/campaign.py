@@ -30,7 +30,7 @@ from accord.redteam.bandit import Bandit, Cell, uniform_order
 from accord.redteam.journal import Journal, JournalError
 from accord.redteam.summary import Drawn, Trial, verdict
 from accord.redteam.target import Budget, BudgetSpentError, Judge, Target
-from accord.scorers.scorer import Scorer
+from accord.scorers.scorer import Scorer, judge_failed
 from accord.types import Attempt, Outcome, Progress, Prompt, Score, Transcript
 
 AT_ONCE = 256
@@ -152,7 +152,9 @@ class Recorder:
                 return Score(Outcome.UNSCORED, scorer, f"the judge failed: {type(error).__name__}: {error}")
             finally:
                 self.n_open -= 1
-            self._journal.keep_verdict(self._cell, transcript, score)
+            # Where the judge was down there is no verdict: who goes on with the campaign asks it again.
+            if not judge_failed(score):
+                self._journal.keep_verdict(self._cell, transcript, score)
             return score
 
         return judged

@@ -55,6 +55,19 @@ def build_attack(spec: str) -> Attack:
     return attack
 
 
+def shipped_attack(spec: str) -> Attack:
+    """Return an attack that comes with Accord, by the name that a stored finding gives it.
+
+    A store may hold another person's findings: a file that they name is not run.
+
+    Raises:
+        SettingsError: it is another's, or it cannot be built.
+    """
+    if ".py:" in spec:
+        raise SettingsError(f"attack '{spec}' does not come with Accord, and is not run on a finding's word")
+    return build_attack(spec)
+
+
 def usable(attacks: Mapping[str, Attack], completer: Completer, named: bool) -> dict[str, Attack]:
     """Return the attacks whose needs the model meets.
 

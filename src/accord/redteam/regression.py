@@ -19,7 +19,7 @@ from accord.models.completer import Ability, Completer
 from accord.models.sampling import Sampling
 from accord.policy.schema import Policy
 from accord.redteam.campaign import JUDGE_ROWS
-from accord.redteam.choice import build_attack
+from accord.redteam.choice import shipped_attack
 from accord.redteam.dressing import Dressed
 from accord.redteam.target import Budget, Judge, Reader, Target
 from accord.scorers.scorer import Scorer
@@ -95,7 +95,7 @@ def reader_for(finding: Finding, target: Target) -> Reader | None:
     """
     if not finding.attack:
         return None
-    reader = getattr(build_attack(finding.attack), "reader", None)
+    reader = getattr(shipped_attack(finding.attack), "reader", None)
     return reader(finding.prompt, Dressed(finding.asked, finding.prefill), target) if reader else None
 
 

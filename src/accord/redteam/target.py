@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from accord.errors import AccordError
 from accord.models.completer import Ability, Completer, Completion, Request
@@ -60,17 +60,28 @@ class Target:
         """Whether the model gave what the goal asks for, or some of it, where the clause does not accept that."""
         return gave_harm(self.mode, attempt.score.outcome)
 
-    async def ask(self, sent: Conversation, prefill: str = "", note: str = "", read: Reader | None = None) -> Attempt:
+    async def ask(
+        self,
+        sent: Conversation,
+        prefill: str = "",
+        note: str = "",
+        read: Reader | None = None,
+        on_the_way: bool = False,
+    ) -> Attempt:
         """Put a conversation to the model and have its answer judged; an error is an attempt with that outcome.
 
-        `note` is kept with the attempt; `read` stands between the answer and the judge, and what it returns is noted too.
+        `note` is kept with the attempt; `read` stands between the answer and the judge, and what it returns is noted too. A
+        question that is `on_the_way` does not ask for the goal yet.
 
         Raises:
             BudgetSpentError: the budget is spent.
         """
         number, id = self._take_place(sent, prefill, note)
         completion = await self.completer.complete(Request(sent, self.sampling, id, prefill))
-        return await self._settle(number, id, sent, prefill, completion, note, read)
+        attempt = await self._settle(number, id, sent, prefill, completion, note, read)
+        if on_the_way:
+            attempt = self.attempts[number - 1] = replace(attempt, on_the_way=True)
+        return attempt
 
     async def record(self, sent: Conversation, completion: Completion, note: str) -> Attempt:
         """Count and judge, as one query, an answer that was obtained otherwise than by `ask`; `note` says how.

@@ -98,7 +98,7 @@ def fit_online(
 
     Raises:
         AccordError: there are no prompts, nothing is trainable, no answer of a step could be scored, or 10 optimiser steps in a row
-            were not finite.
+            (of fewer, all) were not finite.
         ModelError: a server does not answer, or as another model would.
     """
     if not prompts:
@@ -139,6 +139,8 @@ def fit_online(
             progress.say(f"{method.name} ends after {run.step} of {settings.steps} steps: {run.ended}")
         save(folder, at, masters.parameters, optimizer)
         wait()
+    if at.step and at.skipped == at.step:
+        raise AccordError(f"{method.name}: not one of {at.step} optimiser steps was finite; lower the rate")
     return OnlineResult(tuple(run.logs), run.ended, at.skipped, at.seconds)
 
 

@@ -34,6 +34,7 @@ def test_turns_are_carried_until_the_goal_is_answered():
         assert after.sent[:-2] == before.sent
         assert after.sent[-2].content == before.answer == TALK
     assert target.attempts[-1].sent[-1].content.endswith(TEXT)
+    assert [a.on_the_way for a in target.attempts] == [True, True, True, False]
 
 
 def test_a_harmless_question_on_the_way_is_no_success():

@@ -75,11 +75,12 @@ class Crescendo:
         while target.left > 0:
             written = await self._next(goal, target, last, rung, rungs, tries)
             sent = (*carried, Message("user", written.text))
-            read = _on_the_way(target, sent, written.text) if rung < rungs else None
-            attempt = await target.ask(sent, note=written.note, read=read)
+            on_the_way = rung < rungs
+            read = _on_the_way(target, sent, written.text) if on_the_way else None
+            attempt = await target.ask(sent, note=written.note, read=read, on_the_way=on_the_way)
             if target.succeeded(attempt):
                 return
-            if rung < rungs and attempt.score.outcome is Outcome.DEFLECTED:
+            if on_the_way and attempt.score.outcome is Outcome.DEFLECTED:
                 carried = (*sent, Message("assistant", attempt.answer))
                 last, rung, refused = attempt, rung + 1, 0
                 continue
