@@ -271,8 +271,8 @@ def method_named(name: str, max_new_tokens: int, options: Mapping[str, float]) -
     if name == "rejection":
         return Imitate()
     if name.startswith(ONLINE):
-        objective = pair_objective(name.removeprefix(ONLINE), **options)
-        return Prefer(name, objective.loss, objective.needs_reference)
+        of_pairs = pair_objective(name.removeprefix(ONLINE), **options)
+        return Prefer(name, of_pairs.loss, of_pairs.needs_reference)
     loss = resolve(OBJECTIVES, name)
     module = sys.modules[loss.__module__]
     if next(iter(inspect.signature(loss).parameters)) != "samples":
