@@ -78,6 +78,7 @@ def test_what_a_round_found_is_answered_in_it_and_in_all_that_follow_and_ppo_has
     monkeypatch.setattr(llama2, "make_lesson", lesson)
     monkeypatch.setattr(llama2, "completers", nobody)
     monkeypatch.setattr(llama2, "run_sft", lambda *_: None)
+    monkeypatch.setattr(llama2, "reward_deviation", lambda *_: 0.5)
     monkeypatch.setattr(
         llama2, "run_online", lambda name, prompts, out, asked, *_: runs.update({out: (prompts, asked.kl_budget)})
     )

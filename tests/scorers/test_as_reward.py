@@ -111,6 +111,7 @@ def test_names_and_weights(tmp_path):
         (["half*refusal"], "'half' is no weight"),
         (["refusl"], "'refusl' not found; did you mean 'refusal'"),
         (["reward:"], "names no model"),
+        (["llama2:x*a,b"], "'x' is no weight"),
         (["llama2:a"], "two reward models' runs"),
         (["llama2:a,b", "refusal"], "no other reward beside it"),
     ],
@@ -143,3 +144,14 @@ def test_llama_2s_combination_by_hand():
     s = (168 / 18) ** 0.5
     assert found[2] is None
     assert [found[i] for i in (0, 1, 3)] == pytest.approx([(3 - 1 / 3) / s, (1 - 1 / 3) / s, (-3 - 1 / 3) / s])
+
+
+def test_weights_bring_both_to_one_scale():
+    """Safety counts twice: harmful (3, 1) counts 6, ordinary (3, 1) counts 1, ordinary (-3, 9), unsafe, counts -6: mean 1/3."""
+    safety = ByFunction("safety", lambda t: {"bad": -3.0}.get(t.answer, 3.0))
+    helpful = ByFunction("helpful", lambda t: {"bad": 9.0}.get(t.answer, 1.0))
+    both = Piecewise(safety, helpful, (2.0, 1.0))
+    found = together(both, [said("x"), said("x", "ordinary"), said("bad", "ordinary")])
+    s = (((17 / 3) ** 2 + (2 / 3) ** 2 + (19 / 3) ** 2) / 2) ** 0.5
+    assert found == pytest.approx([17 / 3 / s, 2 / 3 / s, -19 / 3 / s])
+    assert both.name == "Llama 2's combination of 2 * safety and helpful"

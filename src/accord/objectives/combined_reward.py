@@ -15,8 +15,8 @@ def piecewise(
 
     Both rewards are logits of a preference model; the paper compares \sigma(R_s) with 0.15, the threshold at which unsafe answers
     had a precision of 0.89 and a recall of 0.55. What it whitens are these logits again: less their mean over the batch, over their
-    deviation (n - 1), so that either model's scale does not matter. All rewards the same give 0. Shapes [S]. Touvron et al.,
-    arXiv 2307.09288, §3.2.3.
+    deviation (n - 1). Both count on one scale, and are to be brought to it before. All rewards the same give 0. Shapes [S].
+    Touvron et al., arXiv 2307.09288, §3.2.3.
     """
     guarded_S = is_safety_S | (torch.sigmoid(safety_S) < threshold)
     chosen_S = torch.where(guarded_S, safety_S, helpfulness_S)

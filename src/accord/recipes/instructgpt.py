@@ -27,7 +27,7 @@ from accord.recipes.cost import Operations, Rows
 from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.reporting import machine_facts
 from accord.recipes.reward_run import run_reward
-from accord.recipes.reward_truth import measure_truth, reward_deviation
+from accord.recipes.reward_truth import N_SCALED, measure_truth, reward_deviation
 from accord.recipes.settings import OfRuns
 from accord.report.reinforcement import Truth
 from accord.report.reinforcement_page import write_reinforcement
@@ -39,8 +39,6 @@ VERB = "align, recipe instructgpt"
 TRUTH = "truth.json"
 # The reward's models and the model that is reinforced, by the folders of their runs.
 SFT, REWARD, WATCHER, PPO = "sft", "reward", "watcher", "ppo"
-# Training prompts on which the reward's spread is measured.
-N_SCALED = 64
 
 
 @dataclass(frozen=True, slots=True)

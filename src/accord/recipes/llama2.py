@@ -14,6 +14,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from accord.recipes.lesson import Lesson, completers, keep, make_lesson
 from accord.recipes.online_run import OnlineAsked, run_online
 from accord.recipes.reporting import machine_facts
 from accord.recipes.reward_run import run_reward
-from accord.recipes.reward_truth import ANSWERS, compared, once, rates_of
+from accord.recipes.reward_truth import ANSWERS, N_SCALED, compared, once, rates_of, reward_deviation
 from accord.recipes.settings import AlignSettings, OfRuns
 from accord.recipes.sft_run import run_sft
 from accord.report.llama2_page import Aim, LlamaRound, write_llama2
@@ -170,7 +171,6 @@ class _Recipe:
         self.out, self.settings, self.material, self.progress = out, settings, material, progress
         self.policy: Policy = load_policy(policy_path())
         self.scorer = RefusalScorer()
-        self.reward = f"llama2:{out / SAFETY},{out / HELPFULNESS}"
         rng = random.Random(f"{settings.seed}/prompts")
         self.by_aim = {aim: self._prompts(rows, aim, rng) for aim, rows in material.train.items()}
         # What is sampled to, by id: what a round finds again is there already.
@@ -198,6 +198,24 @@ class _Recipe:
                 "held-out accuracy": None if held_out is None else asdict(held_out.accuracy["reward"]),
             }
         return facts
+
+    @cached_property
+    def reward(self) -> str:
+        """Both reward models' combination, each in units of its deviation between the starting model's answers to one prompt.
+
+        Else the model that tells answers apart by larger numbers would drown the other, and no answer would be unsafe to one whose
+        numbers are all near 0.
+        """
+        s, loaded = self.settings, self._load(self.settings.model)
+        scaled = []
+        for aim in KINDS:
+            by_family = {c.family: c for c in self.material.train[aim]}
+            rng = random.Random(f"{s.seed}/scale/{aim}")
+            some = [by_family[f] for f in rng.sample(sorted(by_family), min(N_SCALED, len(by_family)))]
+            kept = self.out / "measured" / f"scale-{aim}.jsonl"
+            deviation = reward_deviation(loaded, self.out / aim, some, s.max_new_tokens, s.seed, kept)
+            scaled.append(f"{1 / deviation:.4g}*{self.out / aim}")
+        return f"llama2:{','.join(scaled)}"
 
     def round(self, number: int, model: str) -> str:
         """Do one round from a model; return the model that it ends with."""

@@ -37,6 +37,8 @@ from accord.types import Comparison, Estimate, Progress, Prompt
 
 # Answers to each held-out prompt, of either model.
 ANSWERS = 2
+# Training prompts on which a reward's spread is measured.
+N_SCALED = 64
 ANSWER_TOKENS = 32
 CHOICES = "choices.jsonl"
 

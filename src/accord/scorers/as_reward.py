@@ -176,17 +176,20 @@ class Weighted:
 class Piecewise:
     """Llama 2's: safety's reward where the prompt asks for safety or the answer is unsafe, else helpfulness's; whitened.
 
-    Both are logits of preference models. A harmful or a contrast prompt asks for safety. The mean and the deviation are those of
-    all transcripts that are combined together.
+    Both are logits of preference models, which `weights` bring to one scale: two models may tell answers apart by very different
+    numbers. A harmful or a contrast prompt asks for safety. The mean and the deviation are those of all transcripts that are
+    combined together.
     """
 
     safety: Reward
     helpfulness: Reward
+    weights: tuple[float, float] = (1.0, 1.0)
 
     @property
     def name(self) -> str:
-        """Both names."""
-        return f"Llama 2's combination of {self.safety.name} and {self.helpfulness.name}"
+        """Both names, with their weights where they have any."""
+        parts = (r.name if w == 1 else f"{w:g} * {r.name}" for w, r in zip(self.weights, self.rewards, strict=True))
+        return f"Llama 2's combination of {' and '.join(parts)}"
 
     @property
     def rewards(self) -> tuple[Reward, ...]:
@@ -204,7 +207,9 @@ class Piecewise:
             if s is not None and h is not None:
                 both.append((i, s, h))
         if both:
-            safety_S, helpfulness_S = (torch.tensor([row[k] for row in both]) for k in (1, 2))
+            safety_S, helpfulness_S = (
+                w * torch.tensor([row[k] for row in both]) for k, w in enumerate(self.weights, 1)
+            )
             asks_S = torch.tensor([transcripts[i].kind in ("harmful", "contrast") for i, _, _ in both])
             for (i, _, _), value in zip(both, piecewise(safety_S, helpfulness_S, asks_S).tolist(), strict=True):
                 found[i] = Given(value)
@@ -255,7 +260,8 @@ def cost_named(name: str, policy: Policy) -> Reward:
 
 
 def combined(names: Sequence[str], policy: Policy) -> Combined:
-    """Return what several names are together: a sum, each NAME or WEIGHT*NAME; or `llama2:SAFETY,HELPFULNESS`, two reward models.
+    """Return what several names are together: a sum, each NAME or WEIGHT*NAME; or `llama2:SAFETY,HELPFULNESS`, two reward models,
+    each RUN or WEIGHT*RUN.
 
     Raises:
         SettingsError: none is given, one is given twice, a weight is no number, or Llama 2's combination stands beside others.
@@ -269,7 +275,10 @@ def combined(names: Sequence[str], policy: Policy) -> Combined:
         raise SettingsError(
             f"rewards {', '.join(names)}: write {LLAMA2}SAFETY,HELPFULNESS, two reward models' runs, and no other reward beside it"
         )
-    return Piecewise(reward_named(f"reward:{safety}", policy), reward_named(f"reward:{helpfulness}", policy))
+    (first, safety), (second, helpfulness) = map(_with_weight, (safety, helpfulness))
+    return Piecewise(
+        reward_named(f"reward:{safety}", policy), reward_named(f"reward:{helpfulness}", policy), (first, second)
+    )
 
 
 def _weighted(names: Sequence[str], policy: Policy) -> Weighted:
@@ -277,18 +286,21 @@ def _weighted(names: Sequence[str], policy: Policy) -> Weighted:
         raise SettingsError("no reward: give --reward NAME, for example reward:runs/rm")
     parts: dict[str, float] = {}
     for text in names:
-        weight, star, name = text.partition("*")
-        if not star:
-            weight, name = "1", text
+        weight, name = _with_weight(text)
         if name in parts:
             raise SettingsError(f"reward '{name}' is given twice")
-        try:
-            parts[name] = float(weight)
-        except ValueError:
-            raise SettingsError(
-                f"reward '{text}': '{weight}' is no weight; write WEIGHT*NAME, as 0.5*refusal"
-            ) from None
+        parts[name] = weight
     made = tuple((weight, reward_named(name, policy)) for name, weight in parts.items())
     if len({reward.name for _, reward in made}) < len(made):
         raise DataError("two rewards have one name; name their models by different folders")
     return Weighted(made)
+
+
+def _with_weight(text: str) -> tuple[float, str]:
+    weight, star, name = text.partition("*")
+    if not star:
+        return 1.0, text
+    try:
+        return float(weight), name
+    except ValueError:
+        raise SettingsError(f"reward '{text}': '{weight}' is no weight; write WEIGHT*NAME, as 0.5*refusal") from None
