@@ -289,3 +289,20 @@ def test_a_stopped_verb_says_what_goes_on_with_it(arguments, said, monkeypatch, 
         app.main()
     assert ended.value.code == 130
     assert capsys.readouterr().err == f"accord: stopped{said}\n"
+
+
+def test_an_interrupt_that_reaches_a_verb_says_so_too(monkeypatch, capsys):
+    """Typer catches it, and returns a number."""
+
+    @app.app.command("wait-for-interrupt", hidden=True)
+    def waits() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["accord", "wait-for-interrupt"])
+    try:
+        with pytest.raises(SystemExit) as ended:
+            app.main()
+    finally:
+        app.app.registered_commands.pop()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.endswith("accord: stopped\n")

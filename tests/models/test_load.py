@@ -6,6 +6,7 @@ import pytest
 from huggingface_hub import constants
 from tiny_llama import save, tiny
 
+from accord.errors import ModelError
 from accord.models import load
 from accord.models.adapters import add_lora
 from accord.models.load import base_of, fingerprint, load_model, published_name
@@ -51,6 +52,34 @@ def test_a_hub_models_organisation_and_commit_count(tmp_path, monkeypatch):
     found = [fingerprint("orga/judge"), fingerprint("orgb/judge"), read_at("a" * 40), read_at("b" * 40)]
     assert len(set(found)) == 4
     assert fingerprint("orga/judge") == found[-1]
+
+
+def test_a_commit_that_changes_no_weights_is_the_same_model(tmp_path, monkeypatch):
+    """Files of a snapshot are links to blobs that are named by their hashes."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    kept = tmp_path / "models--orga--judge"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "blobs").mkdir()
+
+    def read_at(commit, weights, readme):
+        (kept / "refs" / "main").write_text(commit)
+        snapshot = kept / "snapshots" / commit
+        snapshot.mkdir(parents=True)
+        for name, blob in (("config.json", "c0"), ("model.safetensors", weights), ("README.md", readme)):
+            (kept / "blobs" / blob).write_text(blob)
+            (snapshot / name).symlink_to(kept / "blobs" / blob)
+        return fingerprint("orga/judge")
+
+    first, same, other = (
+        read_at(c * 40, *files) for c, *files in (("a", "w1", "r1"), ("b", "w1", "r2"), ("c", "w2", "r2"))
+    )
+    assert first == same != other
+
+
+def test_an_adapter_that_names_no_base_is_refused(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": null}')
+    with pytest.raises(ModelError, match="does not name its base model"):
+        load_model(str(tmp_path), "fp32")
 
 
 def test_an_adapter_over_other_weights_is_another_model(tmp_path):

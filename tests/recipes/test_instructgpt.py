@@ -76,7 +76,7 @@ def test_the_verb(settings, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert " operations; some " in done.stdout + done.stderr
-    assert "PPO: 60 steps of 32 prompts" in done.stdout + done.stderr
+    assert "PPO: 20 steps of 32 prompts" in done.stdout + done.stderr
     for wrong, message in (
         (["--recipe", "instructgtp"], "did you mean 'instructgpt'"),
         (["--recipe", "instructgpt", "--comparisons", settings.comparisons], "give --dev"),

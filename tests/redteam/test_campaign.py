@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections import Counter
 
@@ -34,7 +33,7 @@ from accord.redteam.attacks.direct import Direct
 from accord.redteam.attacks.persona import Persona
 from accord.redteam.bandit import Bandit, uniform_order
 from accord.redteam.campaign import Plan
-from accord.redteam.journal import ANSWERS, JournalError, forget_failures
+from accord.redteam.journal import JournalError, forget_failures
 from accord.scorers.scorer import UNREACHABLE
 from accord.types import Outcome, Score, Silent
 
@@ -230,19 +229,27 @@ def test_an_attack_that_breaks_and_a_judge_that_breaks_are_reasons_not_results(t
     assert numbers(trials).overall.success.unscored == {"the judge failed: ValueError: no": 2}
 
 
-def test_that_a_judge_was_down_is_no_verdict_to_keep(tmp_path):
-    class Down(Marks):
+def test_where_a_judge_was_down_going_on_judges_that_answer_alone(tmp_path):
+    """Of three answers the second meets a judge that is down: asked again, it alone is judged, and the model not asked at all."""
+    judged, down = [], [True]
+
+    class Sometimes(Marks):
         def score_all(self, transcripts):
+            judged.extend(t.goal for t in transcripts)
             scores = super().score_all(transcripts)
             return [
-                Score(Outcome.UNSCORED, "marks", UNREACHABLE) if "deed 1." in t.goal else s
+                Score(Outcome.UNSCORED, "marks", UNREACHABLE) if down[0] and "deed 1." in t.goal else s
                 for t, s in zip(transcripts, scores, strict=True)
             ]
 
-    trials = run(Scripted(lambda _: GIVEN), {"direct": Direct()}, goals(3), tmp_path, Down())
-    assert numbers(trials).overall.success.unscored == {UNREACHABLE: 1}
-    rows = [json.loads(line) for line in (tmp_path / ANSWERS).read_text().splitlines()]
-    assert sorted(row["goal"] for row in rows if "score" in row) == ["g000", "g002"]
+    model = Scripted(lambda _: "yes")
+    first = run(model, {"direct": Direct()}, goals(3), tmp_path, Sometimes())
+    assert numbers(first).overall.success.unscored == {UNREACHABLE: 1}
+    down[0] = False
+    again = run(model, {"direct": Direct()}, goals(3), tmp_path, Sometimes())
+    assert (numbers(again).overall.success.value, numbers(again).overall.success.n) == (1.0, 3)
+    assert judged[3:] == ["Tell me how to do deed 1."]
+    assert len(model.requests) == 3
 
 
 def test_of_a_campaign_that_measured_nothing_the_answers_are_kept(tmp_path):

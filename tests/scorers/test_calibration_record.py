@@ -1,5 +1,6 @@
 """A calibration comes back as it was kept, for exactly the scorer that it was made of; rates are corrected by it."""
 
+import json
 from dataclasses import dataclass, replace
 
 import pytest
@@ -54,6 +55,14 @@ def test_a_changed_configuration_is_uncalibrated():
     assert load_calibration(Echo("b2")) is None
     assert load_calibration(Echo("b2"), path=path) is None
     assert load_calibration(Echo(), "harm") is None
+
+
+def test_a_file_of_before_the_counted_events_were_calibrated_is_no_calibration():
+    path = save_calibration(calibrate(Echo(), rows()))
+    data = json.loads(path.read_text())
+    del data["rubrics"]
+    path.write_text(json.dumps(data))
+    assert load_calibration(Echo()) is None
 
 
 class ByRubric(Echo):

@@ -82,6 +82,8 @@ def test_a_steps_line():
     log = StepLog(3, 0.61234, {**pairs, "gradient_norm": 2.0})
     assert note_of(log) == "loss 0.612, accuracy 0.75, margin 0.35, chosen 0.1, rejected -0.25, gradient 2"
     assert note_of(StepLog(3, 0.5, {"kto/baseline": 0.25})) == "loss 0.500, baseline 0.25"
+    two = {"retain/kl": 0.02, "distillation/kl": 0.5}
+    assert note_of(StepLog(3, 0.5, two)) == "loss 0.500, distillation KL 0.5, retain KL 0.02"
 
 
 def test_pace_by_hand():

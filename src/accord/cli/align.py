@@ -45,7 +45,7 @@ def align(
         "", callback=existing, help="llama2: comparisons of helpfulness; --comparisons are then those of safety."
     ),
     helpfulness_dev: str = typer.Option("", callback=existing, help="llama2: held-out comparisons of helpfulness."),
-    steps: int = typer.Option(None, min=1, help="instructgpt, llama2: steps of PPO (a round).", show_default="60; 15"),
+    steps: int = typer.Option(None, min=1, help="instructgpt, llama2: steps of PPO (a round).", show_default="20; 15"),
     out: Path = typer.Option(None, help="The run's folder; a new one under runs/ if none."),
     method: Method = "lora",
     precision: PrecisionName = "auto",
@@ -127,6 +127,7 @@ def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bo
     from accord.evals.gates import GateStatus
     from accord.models.chat import ChatFormat
     from accord.models.load import load_model
+    from accord.models.logits import logit_scale
     from accord.recipes.material import read_material
     from accord.recipes.reporting import machine_facts
     from accord.recipes.safety_round import run_round
@@ -155,7 +156,8 @@ def start(folder: Path, settings: object, dry_run: bool, gate: bool, as_json: bo
         progress.say("dry run: nothing was written")
         return
     loaded = load_model(settings.model, settings.precision)
-    # A model without a usable chat template and rows beyond its window are refused before anything is written.
+    logit_scale(loaded.model)
+    # Refused before anything is written: a model without log-probabilities or a usable chat template, rows beyond its window.
     demonstrations = (*material.demonstrations, *material.held_out)
     demonstration_trees(loaded, ChatFormat(loaded.tokenizer), demonstrations, settings)
     run = open_run(folder, settings.asked(), machine_facts())

@@ -17,6 +17,7 @@ from accord import __version__
 from accord.errors import AccordError, nearest
 
 INTERNAL_ERROR = 4
+STOPPED = 130
 # Newer versions of Typer raise errors of usage from a copy of click of their own.
 USAGE_ERRORS = (click.ClickException, next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"))
 EPILOG = (
@@ -164,8 +165,10 @@ def main() -> None:
     try:
         _spread_as_asked()
         code = app(arguments, standalone_mode=False)
+        if code == STOPPED:  # Typer turns the keyboard's interrupt into it
+            print(f"accord: stopped{_how_to_go_on(arguments)}", file=sys.stderr)
     except (click.exceptions.Abort, typer.Abort):
-        code = 130
+        code = STOPPED
     except USAGE_ERRORS as error:
         print(f"accord: {error.format_message()}", file=sys.stderr)  # type: ignore[attr-defined]
         code = 2
@@ -176,7 +179,7 @@ def main() -> None:
         code = error.exit_code
     except KeyboardInterrupt:
         print(f"accord: stopped{_how_to_go_on(arguments)}", file=sys.stderr)
-        code = 130
+        code = STOPPED
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -83,7 +83,9 @@ def _reinforce(
             help="How a divergence in the loss is taken: k1, k2, k3, or full (over the vocabulary).", show_default="k3"
         ),
     ] = None,
-    decay: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="ppo: GAE's lambda.", show_default="1")] = None,
+    decay: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="ppo: GAE's lambda.", show_default="0.95")
+    ] = None,
     kl_budget: Annotated[float, typer.Option(min=0.0, help="Nats an answer at which the run ends; 0: no limit.")] = 0.0,
     entropy: Annotated[float, typer.Option(min=0.0, help="Weight of the entropy.")] = 0.0,
     ptx_data: Annotated[

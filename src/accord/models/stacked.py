@@ -7,6 +7,7 @@ map add up to one of the sum of their ranks: W + s_1 B_1 A_1 + s_2 B_2 A_2 = W +
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def stacked(first: Path, config: LoraConfig, state: Mapping[str, Tensor]) -> tup
     """
     lower = _read(first)
     made, joint = _joined([(lower, load_file(first / _WEIGHTS), 1.0), (config, state, 1.0)], config)
-    made.base_model_name_or_path = lower.base_model_name_or_path
+    made.base_model_name_or_path = _base_name(first)
     return made, {**{key: value for key, value in state.items() if ".lora_" not in key}, **joint}
 
 
@@ -51,7 +52,7 @@ def save_soup(folders: Sequence[Path], weights: Sequence[float], folder: Path) -
     if missing := [f for f in folders if not (f / "adapter_config.json").exists()]:
         raise ModelError(f"{missing[0]} holds no adapter; a soup is made of adapters on one base")
     configs = [_read(f) for f in folders]
-    bases = sorted({str(c.base_model_name_or_path) for c in configs})
+    bases = sorted(set(map(_base_name, folders)))
     if len(bases) > 1:
         raise ModelError(
             f"these adapters stand on different bases ({', '.join(bases)}), between which there is nothing"
@@ -62,6 +63,12 @@ def save_soup(folders: Sequence[Path], weights: Sequence[float], folder: Path) -
     made, joint = _joined(parts, configs[0])
     made.base_model_name_or_path = bases[0]
     _write(made, joint, folder)
+
+
+def _base_name(folder: Path) -> str:
+    """Return the base that an adapter names: a folder, which may have been typed from elsewhere, by its absolute path."""
+    name = str(_read(folder).base_model_name_or_path)
+    return os.path.abspath(name) if Path(name).is_dir() else name
 
 
 def _joined(

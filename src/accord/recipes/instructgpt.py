@@ -58,7 +58,7 @@ class InstructSettings(OfRuns):
     last_layer: int = -1
     sft_epochs: int = 1
     reward_epochs: int = 1
-    steps: int = 60
+    steps: int = 20
     prompts_per_step: int = 32
     group: int = 4
     passes: int = 2
@@ -66,7 +66,7 @@ class InstructSettings(OfRuns):
     kl: float = 0.1
     kl_budget: float = 15.0
     ptx: float = 0.5
-    learning_rate: float = 1e-4
+    learning_rate: float = 1e-3
     n_held_out: int = 150
     limit: int = 0
     seed: int = 0

@@ -117,7 +117,8 @@ async def make_lesson(
     kept = replayed(demonstrations, seed)
     taught = {r.finding for r in repairs if r.use == "repair"}
     return Lesson(
-        findings=tuple(f for f in picked if f.id in taught),
+        # Of what stands in the file: a finding that a person labelled meanwhile would change what is picked.
+        findings=tuple(trainable[id] for id in ids if id in taught),
         rows=(*learned, *kept),
         control=(*control_of(learned, demonstrations, kept, seed), *kept),
         n_written=sum(r.origin == "written response" for r in repairs),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -30,7 +30,7 @@ from accord.objectives.lagrangian import Multiplier
 from accord.policy import load_policy
 from accord.recipes.reporting import machine_facts
 from accord.recipes.saving import save_finished, save_weights
-from accord.recipes.settings import TrainingSettings
+from accord.recipes.settings import TrainingSettings, asked_of
 from accord.recipes.training import (
     OBJECTIVES,
     Trainee,
@@ -108,6 +108,10 @@ class OnlineAsked:
     options: Mapping[str, float] = field(default_factory=dict)
 
 
+# What runs of before had no option for.
+_LATER = {"top_k": 0, "min_p": 0.0, "stop": (), "decay": None, "cut_penalty": 0.0}
+
+
 def run_online(
     name: str,
     data: Path,
@@ -150,10 +154,11 @@ def run_online(
         "verb": f"train {name}",
         "data": file_digest(data),
         "ptx rows": file_digest(ptx) if ptx else "",
-        **asdict(asked),
+        **asked_of(asked, _LATER),
+        "kl": KL if asked.kl is None else asked.kl,
+        "kl_way": asked.kl_way or "k3",
         "rewards": list(asked.rewards),
         "rollouts": list(asked.rollouts),
-        "stop": list(asked.stop),
     }
     stage = start_stage(out, said, machine_facts(trainee), name, loaded)
     learner = learner_of(trainee, by_value=method.needs_values)

@@ -21,8 +21,9 @@ from accord.models.precision import Precision
 from accord.policy import Policy, load_policy
 from accord.recipes.campaign_report import write_campaign_report
 from accord.recipes.reporting import machine_facts
+from accord.recipes.settings import asked_of
 from accord.redteam.attack import Attack
-from accord.redteam.campaign import Plan, run_campaign
+from accord.redteam.campaign import WHITE_BOX_STEPS, Plan, judge_was_down, run_campaign
 from accord.redteam.choice import choose_attacks, usable
 from accord.redteam.journal import forget_failures, read_trials
 from accord.redteam.summary import CampaignSummary, Trial, summarise, to_row
@@ -54,7 +55,7 @@ class RedTeamSettings:
     def asked(self) -> dict[str, Any]:
         """Return the settings as a manifest keeps them."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "plan"}
-        return {"verb": VERB, **own, **asdict(self.plan)}
+        return {"verb": VERB, **own, **asked_of(self.plan, {"white_box_steps": WHITE_BOX_STEPS})}
 
 
 def settings_from(asked: Mapping[str, Any]) -> RedTeamSettings:
@@ -122,7 +123,11 @@ def red_team(settings: RedTeamSettings, folder: Path, progress: Progress) -> Cam
     write_records(folder / FINDINGS, _findings(attempts, policy, folder.name))
     write_json(folder / SUMMARY, to_row(summary))
     write_campaign_report(run, policy, summary, trials, frozenset(n for n, a in chosen.items() if a.white_box))
-    if summary.measured:
+    if n_down := sum(map(judge_was_down, trials)):
+        progress.say(
+            f"the judge failed in {n_down} of {len(trials)} trials; ask the same again to have their answers judged"
+        )
+    elif summary.measured:
         stage.finish({"trials": len(trials)})
     return summary
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from accord.errors import SettingsError
+from accord.errors import ModelError, SettingsError
 from accord.models.adapters import scaled
-from accord.models.load import load_model
+from accord.models.load import LoadedModel, load_model
 from accord.models.packed import packed
 from accord.models.precision import pick_device
 from accord.models.projection import Projection
@@ -60,7 +60,7 @@ def run_reward(
         Labelled(data, dev, margin, cost) if are_labelled(data) else Compared(data, dev, drop, margin, cost)
     )
     causal = load_model(settings.model, settings.precision)
-    base_head = Projection(head_weight(causal.model).to(pick_device()))
+    base_head = _base_head(causal, progress) if dev else None
     loaded = with_score_head(causal)
     trainee = make_trainee(loaded, settings)
     trees, rankings, ids = people.rows(trainee.chat)
@@ -78,7 +78,7 @@ def run_reward(
     held = people.held_rows(trainee.chat)
     check_window(held.trees, loaded, held.ids)
     beside: Mapping[str, Estimate] = {}
-    if held.trees:
+    if held.trees and base_head is not None:
         with packed(trainee.model), scaled(trainee.model, 0.0):
             beside = people.beside(trainee.model, held.trees, base_head, progress, stage.folder)
 
@@ -109,3 +109,12 @@ def run_reward(
     with packed(trainee.model):
         scores = kept(stage.folder / "held-out-scores.safetensors", lambda: score_answers(trainee.model, held.trees))
     return facts, people.measured(held, scores, beside)
+
+
+def _base_head(causal: LoadedModel, progress: Progress) -> Projection | None:
+    """Return the language-model head by which the base model ranks held-out answers, where it can; a reward model needs none."""
+    try:
+        return Projection(head_weight(causal.model).to(pick_device()))
+    except ModelError as error:
+        progress.say(f"the base model's own ranking is left out: {error}")
+        return None

@@ -30,13 +30,14 @@ from accord.redteam.bandit import Bandit, Cell, uniform_order
 from accord.redteam.journal import Journal, JournalError
 from accord.redteam.summary import Drawn, Trial, verdict
 from accord.redteam.target import Budget, BudgetSpentError, Judge, Target
-from accord.scorers.scorer import Scorer, judge_failed
+from accord.scorers.scorer import RAISED, Scorer, judge_failed
 from accord.types import Attempt, Outcome, Progress, Prompt, Score, Transcript
 
 AT_ONCE = 256
 # The bandit learns only from trials that have ended, so at most this part of its questions is in flight, or 16 trials.
 ADAPTIVE_PART, ADAPTIVE_AT_LEAST = 8, 16
 JUDGE_ROWS = 256
+WHITE_BOX_STEPS = Budget().steps
 # Where this many questions were asked and every one ended in an error, the model is taken for unreachable.
 UNREACHABLE_AFTER = 64
 
@@ -57,7 +58,7 @@ class Plan:
     seed: int = 0
     max_new_tokens: int = 64
     temperature: float = 0.0
-    white_box_steps: int = Budget().steps
+    white_box_steps: int = WHITE_BOX_STEPS
 
     def __post_init__(self) -> None:
         faults = [
@@ -110,6 +111,11 @@ async def run_campaign(
         judge.close()
 
 
+def judge_was_down(trial: Trial) -> bool:
+    """Whether some answer of a trial has no verdict because the judge failed."""
+    return any(judge_failed(attempt.score) for attempt in trial.attempts)
+
+
 class Recorder:
     """A model and its judge as one trial meets them: what was answered before is given again, what is new is written down.
 
@@ -149,7 +155,7 @@ class Recorder:
             try:
                 score = await judge(transcript)
             except Exception as error:
-                return Score(Outcome.UNSCORED, scorer, f"the judge failed: {type(error).__name__}: {error}")
+                return Score(Outcome.UNSCORED, scorer, f"{RAISED}{type(error).__name__}: {error}")
             finally:
                 self.n_open -= 1
             # Where the judge was down there is no verdict: who goes on with the campaign asks it again.
@@ -262,7 +268,9 @@ class _Campaign:
                 for task in (await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED))[0]:
                     self.reserved -= running.pop(task)
                     trial = task.result()
-                    self.journal.end(trial)
+                    # Where its judge was down a trial has not ended: who goes on with the campaign has its answers judged.
+                    if not judge_was_down(trial):
+                        self.journal.end(trial)
                     self._take_in(trial)
         finally:
             for task in running:

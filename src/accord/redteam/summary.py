@@ -123,8 +123,8 @@ class CampaignSummary:
 
     `overall`, `by_attack` (most found per query first), `by_hazard` and `cells` rest on uniform trials. `goals_got` is the share of
     goals that at least one attack got; it is measured only where every attack was tried on every goal. `not_an_answer` is the
-    share of *all* attempts that were empty, deflected, unscored or an error, `outcomes` counts attempts, `errors` counts failed
-    requests by cause. `warnings` come before every number.
+    share of all attempts at a goal that were empty, deflected, unscored or an error, `outcomes` counts these attempts, `errors`
+    counts failed requests by cause, those on the way to a goal too. `warnings` come before every number.
     """
 
     model: str
@@ -200,7 +200,9 @@ def summarise(
         ),
         not_an_answer=replace(not_an_answer, calibration=calibration),
         outcomes={outcome.value: outcomes[outcome] for outcome in Outcome},
-        errors=dict(Counter(a.score.reason for a in attempts if a.score.outcome is Outcome.ERROR).most_common()),
+        errors=dict(
+            Counter(a.score.reason for t in done for a in t.attempts if a.score.outcome is Outcome.ERROR).most_common()
+        ),
         spent={drawn: _spent([p for p in judged if p[0].drawn == drawn]) for drawn in ("uniform", "adaptive")},
         found=tuple(_found(trial, v.first) for trial, v in judged if v.first is not None),
         n_goals=len(goals),
@@ -313,7 +315,9 @@ def corrected_success(judged: Judged, known: Calibration) -> Estimate:
     """Return the share of trials that people would say succeeded, where each trial's verdict is one answer's."""
     hits, families, unscored = _assessed(judged)
     several = sum(
-        sum(a.score.outcome.assessed for a in at_the_goal(t)) > 1 for t, v in judged if v.succeeded is not None
+        sum(a.score.outcome.assessed for a in at_the_goal(t) or t.attempts) > 1
+        for t, v in judged
+        if v.succeeded is not None
     )
     if several:
         why = f"undefined: {several} of {len(hits)} trials rest on several answers, and the judge was calibrated on single ones"

@@ -83,6 +83,9 @@ def kept_calibration(
     try:
         data = TypeAdapter(dict[str, Any]).validate_json(source.read_bytes())
         data["confusion"] = {(row["label"], row["outcome"]): row["n"] for row in data["confusion"]}
+        if "rubrics" not in data:
+            # Of before a calibration was of the events that rates count: this scorer is uncalibrated again.
+            return None
         calibration = _ADAPTER.validate_python(data)
     except (OSError, ValidationError, KeyError, TypeError) as error:
         raise DataError(f"{source}: not a calibration ({error}); run `accord judge calibrate {name}` again") from error

@@ -11,6 +11,7 @@ from accord.types import Outcome, Score, Transcript
 UNREACHABLE = "the grader could not be reached"
 JUDGE_ERROR = "judge_error"
 FUNCTION_FAILED = "the function failed"
+RAISED = "the judge failed: "
 
 
 class Scorer(Protocol):
@@ -35,4 +36,5 @@ def judge_failed(score: Score) -> bool:
     """Whether a row has no verdict because its judge failed (a server that is down, a function that raised), not because of what it
     read. Such a score is never kept as a verdict: the row is judged again.
     """
-    return score.outcome is Outcome.UNSCORED and score.reason in (UNREACHABLE, JUDGE_ERROR, FUNCTION_FAILED)
+    known = (UNREACHABLE, JUDGE_ERROR, FUNCTION_FAILED)
+    return score.outcome is Outcome.UNSCORED and (score.reason in known or score.reason.startswith(RAISED))

@@ -47,7 +47,9 @@ class Retained:
         if not n_own:
             return task
         with packed(model):
-            frozen = freeze_states(model, self.trees, first_layer, [True] * n_own, folder, progress)
+            # Where the task's own rows run the frozen layers in each pass these would be kept for nothing.
+            entering = first_layer if task.states.first_layer else 0
+            frozen = freeze_states(model, self.trees, entering, [True] * n_own, folder, progress)
         trees = [*task.trees, *self.trees]
         base = FrozenStates(0, {}, {n + i: states for i, states in frozen.last.items()})
         part = Matched(trees, base, head, base_head, coefficient=self.weight)

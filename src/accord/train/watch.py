@@ -86,8 +86,13 @@ class Pace:
 
 def note_of(log: StepLog) -> str:
     """Return a step as a few words."""
-    by_name = {name.rsplit("/", 1)[-1]: value for name, value in log.metrics.items()}
-    words = [f"{label} {by_name[name]:.3g}" for name, label in _NOTED.items() if name in by_name]
+    words = []
+    for name, label in _NOTED.items():
+        found = {key: value for key, value in log.metrics.items() if key.rsplit("/", 1)[-1] == name}
+        for key, value in sorted(found.items()):
+            # Two losses of one step may each have a KL.
+            of = f"{key.rpartition('/')[0]} " if len(found) > 1 else ""
+            words.append(f"{of}{label} {value:.3g}")
     return ", ".join([f"loss {log.loss:.3f}", *words])
 
 
