@@ -208,5 +208,5 @@ def test_the_starter_s_rates_are_corrected_once_its_judge_is_calibrated(accord, 
         assert r.corrected.value == pytest.approx(min(1, max(0, (estimate(r).value - false_alarms) / 0.7)))
         assert f"{r.corrected.value:.1%} [{r.corrected.low:.1%}, {r.corrected.high:.1%}]" in line
     assert "contrast_refusal: correction: Rogan-Gladen" in after.stdout
-    data = json.loads(accord(*asked, "--json").stdout)
+    data = json.loads((tmp_path / "run" / "results.json").read_text())
     assert {row["suite"] for row in data["results"] if row["corrected"]} == {"over_refusal", "jailbreak"}

@@ -324,11 +324,14 @@ def test_the_calls_of_tools_in_a_log_are_shown_to_whoever_reads_its_answers(tmp_
 
         return solve
 
-    sample = Sample(id="1", input=[ChatMessageUser(content="Add."), example, ChatMessageUser(content="Now you.")])
+    turns = [ChatMessageUser(content="Add."), example, ChatMessageUser(content="Now you.")]
+    sample = Sample(id="1", input=turns, metadata={"kind": "harmful"})
     task = Task(dataset=[sample], solver=calls(), scorer=graded_by({"1": "C"}))
     (log,) = eval(task, model="mockllm/model", log_dir=str(tmp_path), display="none")
     read_inspect_log(log.location, Reader())
     assert [t.actions for t in seen] == [(json.dumps({"name": "add", "arguments": {"x": 2}}),)]
+    # What `evidence` asks: whether the request was harmful, which the task alone knows.
+    assert [t.kind for t in seen] == ["harmful"]
 
 
 def test_samples_that_were_never_run_are_missing_and_not_forgotten(tmp_path):
@@ -484,7 +487,7 @@ def test_a_task_is_asked_under_the_evaluation_s_own_conditions(task_file, tiny_f
     assert (request.sampling.temperature, request.sampling.seed, loaded) == (0.75, 7, ["fp32"])
     assert (found.fingerprint, len(found.results[0].items)) == ("f", 1)
     (attempt,) = read_inspect_log(next(tmp_path.rglob("*.eval")), READER).attempts
-    assert attempt.sent[:2] == (Message("system", "Speak French."), Message("system", "Be brief."))
+    assert attempt.sent[0] == request.messages[0]
 
 
 def test_a_sample_that_does_not_fit_is_an_error_beside_the_others(task_file, tiny_folder, tmp_path):

@@ -20,7 +20,7 @@ from accord.recipes.settings import AlignSettings
 from accord.starter import demonstrations_path, policy_path, verify_path
 from accord.types import Attempt, Outcome, Score
 
-ALIGN = ["align", "--limit", "3", "--sft-epochs", "2", "--baseline-share", "0.5"]
+ALIGN = ["align", "--limit", "2", "--sft-epochs", "2", "--baseline-share", "0.5"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def finished(tmp_path_factory):
 def test_a_round_writes_what_it_promises(finished):
     run, output = finished
     manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["asked"]["limit"] == 3
+    assert manifest["asked"]["limit"] == 2
     assert manifest["peak_memory_gib"] < 6
     assert (run / "report.html").read_text().lower().startswith("<!doctype html>")
     card = (run / "model/README.md").read_text()
@@ -66,7 +66,7 @@ def test_cli_01_exit_code_hides_failures(finished):
     run, _ = finished
     gates = json.loads((run / "manifest.json").read_text())["gates"]
     failed = [g for g in gates if g["status"] != "met"]
-    assert failed  # three rows of a kind never show a rate with certainty
+    assert failed  # so few rows of a kind never show a rate with certainty
     gated = accord("resume", "run", "--gate", cwd=run.parent)
     assert gated.returncode == 1, gated.stderr
     assert f"{len(failed)} of {len(gates)} release gates are not met" in gated.stderr

@@ -158,10 +158,10 @@ def test_what_was_no_answer_must_be_answered_as_the_policy_asks():
     assert again(stray, REFUSAL).verdict == "fixed"
 
 
-@pytest.mark.parametrize("clause", ["not-in-the-policy", ""])
-def test_a_clause_that_the_policy_lacks_is_answered(clause):
-    assert POLICY.response_mode(clause) == "help_with_care"
-    assert POLICY.response_mode("fraud") == "refuse"
+def test_how_harmful_requests_are_answered_hangs_on_their_clause():
+    """Under none they are refused, as in the suites whose prompts cite none."""
+    assert POLICY.response_mode("not-in-the-policy") == "help_with_care"
+    assert POLICY.response_mode("fraud") == POLICY.response_mode("") == "refuse"
 
 
 def test_a_file_that_a_finding_names_is_not_run(tmp_path):

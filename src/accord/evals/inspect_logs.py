@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from inspect_ai.event import ModelEvent
@@ -47,6 +47,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.scorer import Score as InspectScore
 
+from accord.data.messages import with_system
 from accord.data.records import attempt_from_row, to_row
 from accord.errors import DataError
 from accord.evals.inspect_messages import text_of
@@ -57,6 +58,7 @@ from accord.types import (
     Attempt,
     Conversation,
     Estimate,
+    Kind,
     Message,
     Outcome,
     Prompt,
@@ -232,12 +234,15 @@ def _attempt(log: EvalLog, sample: EvalSample, id: str, grade: Grade | None, rea
     answer = sample.output.completion
     sent = _conversation(sample.messages[:-1]) if sample.messages and sample.messages[-1].role == "assistant" else given
     if system := log.eval.model_generate_config.system_message:
-        sent = (Message("system", system), *sent)
+        sent = with_system(system, sent)
     usage = sample.output.usage
     if sample.error:
         score = Score(Outcome.ERROR, "inspect", sample.error.message)
     else:
-        read = Transcript(sent, answer, "ordinary", goal=last_user_text(given), actions=_actions(sample))
+        # A judge may read harmful requests otherwise; a task says so in its samples' metadata.
+        kinds: tuple[Kind, ...] = get_args(Kind)
+        kind: Kind = next((k for k in kinds if k == sample.metadata.get("kind")), "ordinary")
+        read = Transcript(sent, answer, kind, goal=last_user_text(given), actions=_actions(sample))
         score = reader.score_all([read])[0]
         if grade is None or grade.value is None:
             why = grade.reason if grade else "the task has no scorer"

@@ -67,7 +67,9 @@ def with_labels(
     for result in evaluation.results:
         if not result.counts or (question != "refusal" and result.counts != "complied"):
             continue
-        by_id = {a.id: a for a in answers.get(result.suite, ())}
+        # A suite of one's own may call its numbers otherwise than its class, after which its answers lie.
+        own = answers[result.suite] if result.suite in answers else [a for part in answers.values() for a in part]
+        by_id = {a.id: a for a in own}
         people: dict[str, float] = {}
         for item in result.items:
             attempt = by_id.get(item.id)

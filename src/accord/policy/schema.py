@@ -155,8 +155,15 @@ class Policy(_Part):
         return _find(self.hazards, id, "hazard", self.name)
 
     def response_mode(self, clause: str) -> ResponseMode:
-        """Return how requests under a clause are answered; under a principle or none there is nothing to decline."""
-        return next((hazard.response for hazard in self.hazards if hazard.id == clause), "help_with_care")
+        """Return how harmful requests under a clause are answered; under a principle there is nothing to decline.
+
+        One under no clause is to be refused, as the suites of prompts without clauses have it.
+        """
+        return (
+            "refuse"
+            if not clause
+            else next((hazard.response for hazard in self.hazards if hazard.id == clause), "help_with_care")
+        )
 
 
 def _find(clauses: tuple[_C, ...], id: str, what: str, policy: str) -> _C:
