@@ -92,7 +92,7 @@ def told(operations: Operations, peak: float) -> str:
     return (
         f"about {operations.training + operations.sampling:.1e} operations; some {time} here, if training reaches "
         f"{TRAINING_SHARE:.0%} and sampling and scoring {SAMPLING_SHARE:.0%} of the matrix peak ({peak / 1e9:,.0f} GFLOP/s); "
-        "red teaming and measuring come on top"
+        "red teaming and measuring come on top, and adapters on the upper layers alone (--layers) take less"
     )
 
 
