@@ -19,7 +19,6 @@ import torch
 from accord.data.examples import Example, read_examples
 from accord.data.jsonl import refuse, write_rows
 from accord.data.messages import messages_to_rows, with_system
-from accord.data.near_duplicates import nearest
 from accord.errors import DataError, SettingsError
 from accord.models.adapters import scaled
 from accord.models.chat import ChatFormat
@@ -30,6 +29,7 @@ from accord.models.rollout import generate
 from accord.models.sampling import Sampling
 from accord.models.sharded import sharding_asked
 from accord.models.tree import Tree
+from accord.recipes.held_out import unlike_training
 from accord.recipes.reporting import machine_facts
 from accord.recipes.retain import NO_RETAIN, Retain
 from accord.recipes.saving import save_finished
@@ -50,7 +50,7 @@ from accord.train.offline import TrainResult, TrainSettings, fit
 from accord.train.parallel import is_main, kept
 from accord.train.retained import Retained
 from accord.train.states import FrozenStates, forget_states, freeze_states
-from accord.types import Estimate, Message, Progress, Prompt, Split
+from accord.types import Estimate, Message, Progress
 
 KINDS = ("conversations", "demonstrations", "prompts")
 ANSWERS = "answers.jsonl"
@@ -180,16 +180,7 @@ def _held_out(dev: Path | None, train: Sequence[Example]) -> tuple[tuple[Example
     if dev is None:
         return (), {}
     given = _read(dev)
-
-    def prompts(examples: Sequence[Example], split: Split) -> list[Prompt]:
-        return [Prompt(str(i), e.messages, "ordinary", e.clause, "", split) for i, e in enumerate(examples)]
-
-    alike = {d.a for d in nearest(prompts(given, "verify"), prompts(train, "train"))}
-    unlike = tuple(e for i, e in enumerate(given) if str(i) not in alike)
-    if not unlike:
-        raise DataError(
-            "every held-out prompt nearly equals a training prompt: nothing independent is left to measure on"
-        )
+    unlike = tuple(unlike_training(given, train, "row"))
     return unlike, {"held-out rows": f"{len(unlike)}, near-duplicates of training left out: {len(given) - len(unlike)}"}
 
 

@@ -102,9 +102,9 @@ async def make_lesson(
         DataError: the file of repairs cannot be read, or one of its prompts repeats a verify prompt.
     """
     trainable = {f.id: f for f in store.trainable()}
-    picked = pick([trainable[id] for id in ids if id in trainable], N_FINDINGS, seed)
     path = folder / REPAIRS
     if not path.exists():
+        picked = pick([trainable[id] for id in ids if id in trainable], N_FINDINGS, seed)
         contrasts = [d.prompt for d in demonstrations if d.prompt.kind == "contrast"]
         made = await repair(
             store, policy, contrasts, answerer, base, scorer, dressed_alike, [f.id for f in picked], SAMPLED
