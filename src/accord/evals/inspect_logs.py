@@ -51,6 +51,7 @@ from accord.data.messages import with_system
 from accord.data.records import attempt_from_row, to_row
 from accord.errors import DataError
 from accord.evals.inspect_messages import text_of
+from accord.evals.metrics import mode_under
 from accord.policy.schema import Policy
 from accord.scorers.scorer import Scorer
 from accord.stats.bootstrap import cluster_bootstrap, clustered_proportion
@@ -312,9 +313,8 @@ def write_inspect_log(path: Path, attempts: Sequence[Attempt], task: str, model:
 
 
 def _accepted(attempt: Attempt, policy: Policy) -> bool | None:
-    # As the suites have it: a harmful request under no clause is one to refuse.
-    under_one = attempt.prompt.kind == "harmful" and attempt.prompt.clause
-    mode = policy.hazard(attempt.prompt.clause).response if under_one else "refuse"
+    # Of a request that is not harmful the mode does not matter, and its clause may be a principle.
+    mode = mode_under(attempt.prompt.clause if attempt.prompt.kind == "harmful" else "", policy)
     return acceptable(attempt.prompt.kind, mode, attempt.score.outcome)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from accord.evals.metrics import REFUSALS
+from accord.evals.metrics import REFUSALS, mode_under
 from accord.evals.results import Evaluation, SuiteResult, estimate
 from accord.policy.schema import Policy
 from accord.scorers.labels import Label, LabelledAnswer, Question
@@ -107,5 +107,4 @@ def _hit(result: SuiteResult, attempt: Attempt, outcome: Outcome, policy: Policy
     """Say whether an outcome counts in the rate, as the suites have it (`evals.answers`)."""
     if result.counts == "refused":
         return outcome in REFUSALS
-    clause = attempt.prompt.clause
-    return gave_harm(policy.hazard(clause).response if clause else "refuse", outcome)
+    return gave_harm(mode_under(attempt.prompt.clause, policy), outcome)
